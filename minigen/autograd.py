@@ -1,0 +1,301 @@
+"""The tape: how a computation remembers itself, and how the chain rule walks it backwards.
+
+Every result knows the operation that made it, and every operation knows where its inputs came from.
+That is a graph; `backward` visits it from the result to the leaves and multiplies Jacobians:
+
+    y = f(x1, x2)        g = dL/dy        dL/dx1 = (df/dx1)^T g        dL/dx2 = (df/dx2)^T g
+
+A *node* of the graph is an operation, or a leaf tensor (one that no recorded operation made). An
+operation has one result, so "the gradient of a node" is the gradient of that result.
+
+Two kinds of operation:
+
+* `Operation`, plain: `backward` is written with Tensor operations. It can therefore be recorded like
+  any other computation and differentiated again, to any order.
+* `Fused`: `forward` and `backward_fast` are hand-written kernels on arrays. `composed` says the same
+  mathematics in Tensor operations, and is what runs when the caller wants a graph of the gradient
+  (`create_graph=True`). So no second derivative is ever derived by hand, and `fused == composed` is a test.
+
+Source: Baydin et al., Automatic Differentiation in Machine Learning: a Survey, JMLR 2018, section 3.2.
+"""
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import numpy as np
+
+from .device import device_of
+from .tensor import Tensor
+
+_recording = ContextVar("recording", default=True)
+
+
+class NoDerivative(RuntimeError):
+    """An operation was asked for a derivative that it does not have."""
+
+
+@contextmanager
+def grad_mode(enabled):
+    """Record operations, or do not, inside the block."""
+    token = _recording.set(enabled)
+    try:
+        yield
+    finally:
+        _recording.reset(token)
+
+
+def no_grad():
+    """Inside `with no_grad():` nothing is recorded: for sampling, evaluation and optimiser steps."""
+    return grad_mode(False)
+
+
+def is_recording():
+    return _recording.get()
+
+
+class Operation:
+    """One differentiable step. Parameters that are not differentiated (axes, masks, labels) go to the constructor.
+
+    A subclass writes `forward(*arrays) -> array` and `backward(g, needs, *inputs) -> one gradient an input`,
+    where `needs[i]` says whether input i wants one (None is right for those that do not). What forward
+    computes and backward wants again goes through `self.save`, so that it is freed with the rest.
+    """
+
+    keeps_inputs = True  # False: backward needs the inputs' shapes only, so their arrays may go
+    inputs = saved = parents = ()
+    freed = False
+
+    def __call__(self, *inputs):
+        inputs = as_tensors(type(self).__name__, inputs)
+        result = Tensor(self.forward(*[x.data for x in inputs]))
+        self.shapes = [x.shape for x in inputs]
+        if is_recording() and any(x.requires_grad for x in inputs):
+            self.parents = [node(x) if x.requires_grad else None for x in inputs]
+            self.inputs = inputs if self.keeps_inputs else ()
+            self.versions = [x.version for x in self.inputs]
+            result.op, result.requires_grad = self, True
+        return result
+
+    def forward(self, *arrays):
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def backward(self, g, needs, *inputs):
+        raise NoDerivative(f"{type(self).__name__} has no derivative")
+
+    def save(self, *arrays):
+        self.saved = arrays
+
+    def output(self):
+        """The saved result, again a node of this graph. (Saving the Tensor itself would tie a reference cycle.)"""
+        y = Tensor(self.saved[0])
+        y.op, y.requires_grad = self, True
+        return y
+
+    def gradients(self, g, needs):
+        """Gradients with respect to the inputs, checked for the mistakes that would stay silent."""
+        name = type(self).__name__
+        for i, (x, version) in enumerate(zip(self.inputs, self.versions)):
+            if x.version != version:
+                raise RuntimeError(
+                    f"input {i} of {name} (shape {x.shape}) was changed in place after it was used "
+                    f"(version {x.version}, recorded {version}): compute the result again before backward"
+                )
+        grads = self.backward(g, needs, *self.inputs)
+        grads = grads if isinstance(grads, (tuple, list)) else (grads,)
+        if len(grads) != len(needs):
+            raise RuntimeError(f"{name}.backward gave {len(grads)} gradients for {len(needs)} inputs")
+        for i, (dx, need, shape) in enumerate(zip(grads, needs, self.shapes)):
+            if need and (dx is None or dx.shape != shape):
+                raise RuntimeError(f"{name}.backward gave {getattr(dx, 'shape', None)} for input {i} of shape {shape}")
+        return grads
+
+    def free(self):
+        self.inputs = self.saved = self.parents = ()
+        self.freed = True
+
+
+class Fused(Operation):
+    """A fast kernel pair with a composed twin: see the module's docstring."""
+
+    def backward_fast(self, g, needs, *arrays):
+        raise NotImplementedError(f"{type(self).__name__} has no backward_fast")
+
+    def composed(self, *inputs):
+        raise NoDerivative(f"{type(self).__name__} has no second derivative")
+
+    def backward(self, g, needs, *inputs):
+        if not is_recording():
+            grads = self.backward_fast(g.data, needs, *[x.data for x in inputs])
+            return [None if dx is None else Tensor(dx) for dx in grads]
+        # Partial derivatives: each input gets a proxy of its own, so that one input which depends on
+        # another (or the same tensor given twice) is not counted twice.
+        proxies = [Identity()(x) for x in inputs]
+        wanted = [p for p, need in zip(proxies, needs) if need]
+        found = iter(grad(self.composed(*proxies), wanted, g, create_graph=True, allow_unused=True))
+        grads = [next(found) if need else None for need in needs]
+        return [
+            Tensor(np.zeros_like(x.data)) if need and dx is None else dx for dx, need, x in zip(grads, needs, inputs)
+        ]
+
+
+class Identity(Operation):
+    """y = x, as a new node."""
+
+    keeps_inputs = False
+
+    def forward(self, x):
+        return x
+
+    def backward(self, g, needs):
+        return g
+
+
+def node(x):
+    """Where x hangs in the graph: at the operation that made it, or at itself."""
+    return x if x.op is None else x.op
+
+
+def as_tensors(name, inputs):
+    """Wrap arrays and Python numbers; refuse to mix devices or float types, which would hide a copy or a cast."""
+    first = next((x for x in inputs if isinstance(x, Tensor)), None)
+    if first is None:
+        first = next((Tensor(x) for x in inputs if hasattr(x, "dtype") and getattr(x, "ndim", 0)), None)
+    tensors = []
+    for i, x in enumerate(inputs):
+        if isinstance(x, (bool, int, float, np.generic)):
+            like = first.data if first is not None else np.empty(0, np.float32)
+            x = Tensor(device_of(like).xp.asarray(x, dtype=like.dtype))
+        elif not isinstance(x, Tensor):
+            x = Tensor(x)
+        if first is not None and x.dtype != first.dtype:
+            raise TypeError(
+                f"{name}: input {i} is {x.dtype} but another input is {first.dtype}; convert one with .astype"
+            )
+        if first is not None and x.device != first.device:
+            raise TypeError(
+                f"{name}: input {i} is on {x.device} but another input is on {first.device}; move one with .to"
+            )
+        tensors.append(x)
+    return tensors
+
+
+def topological_order(outputs, targets):
+    """The operations between outputs and targets, each before the ones that made its inputs.
+
+    Depth first and iterative, so that a chain of 10,000 operations does not meet Python's recursion
+    limit. Branches that reach no target are left out: what nobody asked for is not computed.
+    """
+    order, reaches, stack = [], {id(t): True for t in targets or ()}, [(n, False) for n in outputs]
+    seen = set()
+    while stack:
+        n, parents_done = stack.pop()
+        if parents_done:
+            reaches[id(n)] = (
+                id(n) in reaches or targets is None or any(reaches.get(id(p)) for p in n.parents if p is not None)
+            )
+            if reaches[id(n)]:
+                order.append(n)
+        elif id(n) not in seen:
+            seen.add(id(n))
+            if isinstance(n, Operation):
+                if n.freed:
+                    raise RuntimeError(
+                        f"the arrays that {type(n).__name__} saved were freed by an earlier backward: "
+                        "pass retain_graph=True to that one, or compute the result again"
+                    )
+                stack.append((n, True))
+                stack.extend((p, False) for p in n.parents if p is not None)
+            elif targets is None:
+                reaches[id(n)] = True
+    return order[::-1], reaches
+
+
+def propagate(outputs, grad_outputs, targets, create_graph, retain_graph):
+    """Gradients of sum_k <grad_outputs[k], outputs[k]>, as {id(node): (node, gradient)} for leaves and targets."""
+    grads = {}
+
+    def accumulate(n, g):
+        grads[id(n)] = (n, g if id(n) not in grads else grads[id(n)][1] + g)
+
+    kept = {id(t) for t in targets or ()}
+    order, reaches = topological_order([node(y) for y in outputs], targets)
+    with grad_mode(create_graph):
+        for y, g in zip(outputs, grad_outputs):
+            accumulate(node(y), g)
+        for op in order:
+            g = grads[id(op)][1] if id(op) in kept else grads.pop(id(op))[1]
+            needs = [parent is not None and reaches.get(id(parent), False) for parent in op.parents]
+            if any(needs):
+                for parent, dx, need in zip(op.parents, op.gradients(g, needs), needs):
+                    if need:
+                        accumulate(parent, dx)
+            if not retain_graph:
+                op.free()
+    return grads
+
+
+def backward(y, g=None, create_graph=False, retain_graph=None):
+    """Add dL/dx to `x.grad` of every leaf x that y depends on, where L = <g, y> (g = 1 for a scalar y).
+
+    Why the order is topological. In the diamond  x -> a, x -> b, y = a + b,  x is reached twice:
+
+              a
+            /   \\
+          x       y        dy/dx = da/dx + db/dx
+            \\   /
+              b
+
+    x's own gradient may be passed on only when *both* contributions have arrived. Visiting each node
+    after all of its consumers, which is what a topological order is, makes that so.
+
+    Why calling it twice accumulates. `x.grad` is a sum over everything that x was used for, and one
+    call cannot know whether another loss will follow (two losses, or a batch in two halves, add up).
+    So gradients are added, and `zero_grad` starts a new sum. To get a gradient without touching
+    `.grad`, use `grad`.
+
+    Raises ValueError for a non-scalar y without g; RuntimeError when the graph was freed or is stale.
+    """
+    (seed,) = check_seeds([y], [g])
+    retain_graph = create_graph if retain_graph is None else retain_graph
+    for leaf, total in propagate([y], [seed], None, create_graph, retain_graph).values():
+        if isinstance(leaf, Tensor):
+            leaf.grad = total if leaf.grad is None else leaf.grad + total
+
+
+def grad(outputs, inputs, grad_outputs=None, create_graph=False, retain_graph=None, allow_unused=False):
+    """d<grad_outputs, outputs>/d(inputs), as a list of Tensors; `.grad` stays untouched.
+
+    With create_graph the gradients are themselves recorded, so they can be differentiated again.
+    Raises ValueError where an input has no influence on the outputs (None instead with allow_unused).
+    """
+    outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+    grad_outputs = [grad_outputs] if grad_outputs is None or isinstance(grad_outputs, Tensor) else list(grad_outputs)
+    seeds = check_seeds(outputs, grad_outputs)
+    retain_graph = create_graph if retain_graph is None else retain_graph
+    found = propagate(outputs, seeds, [node(x) for x in inputs], create_graph, retain_graph)
+    results = [found[id(node(x))][1] if id(node(x)) in found else None for x in inputs]
+    for i, (x, result) in enumerate(zip(inputs, results)):
+        if result is None and not allow_unused:
+            raise ValueError(
+                f"input {i} of grad (shape {x.shape}, requires_grad={x.requires_grad}) does not influence the outputs"
+            )
+    return results
+
+
+def check_seeds(outputs, seeds):
+    if len(seeds) == 1 and seeds[0] is None:
+        seeds = [None] * len(outputs)
+    checked = []
+    for i, (y, g) in enumerate(zip(outputs, seeds, strict=True)):
+        if not y.requires_grad:
+            raise ValueError(f"output {i} (shape {y.shape}) has no graph: nothing it was made from requires a gradient")
+        if g is None and y.size != 1:
+            raise ValueError(
+                f"output {i} has shape {y.shape}: only a scalar has a gradient of its own; give grad_outputs for others"
+            )
+        g = Tensor(device_of(y.data).xp.ones_like(y.data)) if g is None else g if isinstance(g, Tensor) else Tensor(g)
+        if g.shape != y.shape or g.dtype != y.dtype:
+            raise ValueError(f"grad_outputs[{i}] is {g.dtype}{g.shape}, but output {i} is {y.dtype}{y.shape}")
+        checked.append(g)
+    return checked
