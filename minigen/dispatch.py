@@ -1,0 +1,96 @@
+"""Which implementation of a kernel runs: NumPy's reference, Numba on the CPU, or CUDA on the GPU.
+
+`dispatch("group_norm", x, ...)` finds `group_norm_numpy`, `_numba` or `_cuda` in `kernels/norm.py`.
+The arrays decide: CuPy's go to CUDA; NumPy's to Numba, or to the NumPy reference where Numba is not
+installed. `use_kernels` forces one, and then raises rather than fall back, so that a test which
+compares two implementations never compares one with itself.
+"""
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from importlib import import_module
+
+import numpy as np
+
+_forced: ContextVar[str | None] = ContextVar("kernels", default=None)
+
+DIALECTS = ("numpy", "numba", "cuda")
+
+# Every kernel, by the file that holds it.
+KERNELS = {
+    "activation": "relu relu_grad leaky_relu leaky_relu_grad sigmoid sigmoid_grad tanh tanh_grad "
+    "softplus softplus_grad silu silu_grad gelu gelu_grad",
+    "attention": "attention attention_grad",
+    "batch_norm": "batch_norm batch_norm_grad",
+    "conv": "conv2d conv2d_input_grad conv2d_weight_grad",
+    "group_norm": "group_norm group_norm_grad",
+    "layer_norm": "layer_norm layer_norm_grad",
+    "matmul": "matmul",
+    "optimizer": "sgd_step rmsprop_step adamw_step ema_step square_norm",
+    "philox": "philox_bits philox_uniform philox_normal",
+    "pool": "max_pool2d max_pool2d_grad avg_pool2d avg_pool2d_grad",
+    "resize": "resize resize_grad",
+    "softmax": "softmax softmax_grad log_softmax log_softmax_grad",
+}
+# Handed over as they are: BLAS reads a transposed matrix in place, and optimisers write into their vectors.
+AS_THEY_ARE = {"matmul", "sgd_step", "rmsprop_step", "adamw_step", "ema_step"}
+
+
+@contextmanager
+def use_kernels(dialect):
+    """Force one dialect ("numpy", "numba" or "cuda") for every kernel call in the block."""
+    if dialect not in DIALECTS:
+        raise ValueError(f"dialect must be one of {', '.join(DIALECTS)}, got {dialect!r}")
+    token = _forced.set(dialect)
+    try:
+        yield
+    finally:
+        _forced.reset(token)
+
+
+def dispatch(name, *args, **kwargs):
+    """Call the kernel `name` in the dialect that fits its arrays.
+
+    Raises LookupError for an unknown kernel, or for one without the dialect that `use_kernels` asks for.
+    """
+    implementation = kernel(name, _forced.get() or _dialect(args))
+    return implementation(*(args if name in AS_THEY_ARE else map(_plain, args)), **kwargs)
+
+
+def kernel(name, dialect):
+    """The Python function that implements a kernel in a dialect."""
+    try:
+        return getattr(_module(_files()[name]), f"{name}_{dialect}")
+    except KeyError:
+        raise LookupError(f"no kernel is called {name!r}; dispatch.KERNELS lists them") from None
+    except AttributeError:
+        raise LookupError(f"kernel {name!r} has no {dialect} version") from None
+
+
+def _dialect(args):
+    if any(hasattr(a, "__cuda_array_interface__") for a in args):
+        return "cuda"
+    return "numba" if _numba_installed() else "numpy"
+
+
+def _plain(a):
+    """Numba compiles once for each memory layout: hand it contiguous, aligned, writable arrays and nothing else."""
+    return np.require(a, requirements=("C", "A", "W")) if isinstance(a, np.ndarray) else a
+
+
+@cache
+def _numba_installed():
+    from .kernels import _numba
+
+    return _numba.numba is not None
+
+
+@cache
+def _files():
+    return {name: file for file, names in KERNELS.items() for name in names.split()}
+
+
+@cache
+def _module(file):
+    return import_module(f".kernels.{file}", __package__)

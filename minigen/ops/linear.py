@@ -1,0 +1,64 @@
+"""Matrix products."""
+
+from ..autograd import Operation
+from ..dispatch import dispatch
+from .elementwise import sum_to
+from .shape import reshape, transpose
+
+
+class MatMul(Operation):
+    """Y = A B     dA = G B^T     dB = A^T G
+
+    A (*, M, K), B (*, K, N) -> Y (*, M, N), the leading axes broadcast.
+    """
+
+    def forward(self, a, b):
+        return dispatch("matmul", a, b)
+
+    def backward(self, g, needs, a, b):
+        return (
+            sum_to(matmul(g, swap(b)), a.shape) if needs[0] else None,
+            sum_to(matmul(swap(a), g), b.shape) if needs[1] else None,
+        )
+
+
+def matmul(a, b):
+    """Y = A B: (*, M, K) @ (*, K, N) -> (*, M, N), leading axes broadcast; a vector is a row or a column, as in NumPy.
+
+    Raises ValueError where the inner lengths differ.
+    """
+    if a.ndim == 0 or b.ndim == 0:
+        raise ValueError(f"matmul needs at least one axis on both sides, got shapes {a.shape} and {b.shape}")
+    if a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
+        raise ValueError(f"the inner lengths of a matrix product must agree: {a.shape} @ {b.shape}")
+    row, column = a.ndim == 1, b.ndim == 1
+    if row:
+        a = reshape(a, (1, -1))
+    if column:
+        b = reshape(b, (-1, 1))
+    y = MatMul()(a, b)
+    shape = y.shape[: -2 if row else -1] if column else (*y.shape[:-2], y.shape[-1]) if row else y.shape
+    if row and column:
+        shape = y.shape[:-2]
+    return reshape(y, shape)
+
+
+def linear(x, weight, bias=None):
+    """y = x W + b for x (*, D_in), W (D_in, D_out), b (D_out,) -> y (*, D_out).
+
+    The leading axes become the rows of one matrix product, whatever their number.
+    """
+    if x.shape[-1] != weight.shape[0]:
+        raise ValueError(
+            f"x has {x.shape[-1]} features but weight expects {weight.shape[0]}: x {x.shape}, weight {weight.shape}"
+        )
+    rows = 1
+    for n in x.shape[:-1]:
+        rows *= n
+    y = reshape(matmul(reshape(x, (rows, x.shape[-1])), weight), (*x.shape[:-1], weight.shape[1]))
+    return y if bias is None else y + bias
+
+
+def swap(a):
+    """The matrix transpose: the last two axes exchanged."""
+    return transpose(a, (*range(a.ndim - 2), a.ndim - 1, a.ndim - 2))
