@@ -1,0 +1,208 @@
+"""Convolution in two dimensions and its two gradients: three products that are one another's transposes.
+
+    forward       y[n,p,q,k]  = b[k] + sum_{i,j,c} x[n, p s + i d - pad, q s + j d - pad, c] w[i,j,c,k]
+    input grad    dx          = the transpose of x -> y: every dy[n,p,q] is spread over the window it came from
+    weight grad   dw[i,j,c,k] = sum_{n,p,q} x[n, p s + i d - pad, q s + j d - pad, c] dy[n,p,q,k]
+
+with stride s, dilation d, zeros outside x, and sums over the channels c of k's own group.
+
+For one window position (i, j) this is a matrix product of pixels with w[i,j]: the NumPy definition is
+a loop over window positions. The fast route (im2col) writes the window of every output pixel into one
+row, so that all positions together are one matrix product:
+
+    rows (P Q, KH KW C)  @  w (KH KW C, K)  =  y (P Q, K)
+
+Channels last makes a row a few plain copies: the KW pixels under one line of the window are adjacent.
+
+Shapes   x (N, H, W, C)   w (KH, KW, C / groups, K)   y (N, P, Q, K)      P = (H + 2 pad - d (KH - 1) - 1) // s + 1
+         stride, padding, dilation: (vertical, horizontal)
+Source   Dumoulin and Visin, A guide to convolution arithmetic, 2016; Chellapilla et al. 2006 (im2col);
+         deck 000, "Deep Convolutional (DC) GAN"
+"""
+
+import numpy as np
+
+from ._numba import jit, parallel, scratch, shares, threads
+from .matmul import single_threaded_blas
+
+# ---------------------------------------- NumPy: a loop over window positions
+
+
+def conv2d_numpy(x, w, bias, stride, padding, dilation, groups):
+    y = np.zeros((x.shape[0], *output_size(x.shape, w.shape, stride, padding, dilation), w.shape[3]), x.dtype)
+    padded = _pad(x, padding)
+    for i, j, xg, wg, yg in _positions_and_groups(padded, w, y, stride, dilation, groups):
+        yg += xg @ wg[i, j]
+    return y if bias is None else y + bias
+
+
+def conv2d_input_grad_numpy(dy, w, size, stride, padding, dilation, groups):
+    padded = np.zeros((dy.shape[0], size[0] + 2 * padding[0], size[1] + 2 * padding[1], w.shape[2] * groups), dy.dtype)
+    for i, j, dxg, wg, dyg in _positions_and_groups(padded, w, dy, stride, dilation, groups):
+        dxg += dyg @ wg[i, j].T
+    return np.ascontiguousarray(padded[:, padding[0] : padding[0] + size[0], padding[1] : padding[1] + size[1]])
+
+
+def conv2d_weight_grad_numpy(x, dy, window, stride, padding, dilation, groups):
+    dw = np.zeros((*window, x.shape[3] // groups, dy.shape[3]), x.dtype)
+    padded = _pad(x, padding)
+    for i, j, xg, dwg, dyg in _positions_and_groups(padded, dw, dy, stride, dilation, groups):
+        dwg[i, j] += np.tensordot(xg, dyg, axes=([0, 1, 2], [0, 1, 2]))
+    return dw
+
+
+def _positions_and_groups(padded, w, y, stride, dilation, groups):
+    """(i, j, what x shows at that window position, w, y) for every window position and every group, as views."""
+    (sh, sw), (p, q) = stride, y.shape[1:3]
+    c, k = padded.shape[3] // groups, y.shape[3] // groups
+    for i, j in np.ndindex(w.shape[:2]):
+        top, left = i * dilation[0], j * dilation[1]
+        seen = padded[:, top : top + sh * (p - 1) + 1 : sh, left : left + sw * (q - 1) + 1 : sw]
+        for g in range(groups):
+            out = slice(g * k, (g + 1) * k)
+            yield i, j, seen[..., g * c : (g + 1) * c], w[..., out], y[..., out]
+
+
+def _pad(x, padding):
+    return np.pad(x, ((0, 0), (padding[0],) * 2, (padding[1],) * 2, (0, 0)))
+
+
+def output_size(x_shape, w_shape, stride, padding, dilation):
+    """(P, Q) for an input (N, H, W, C) and weights (KH, KW, ...)."""
+    return tuple(
+        (x_shape[a + 1] + 2 * padding[a] - dilation[a] * (w_shape[a] - 1) - 1) // stride[a] + 1 for a in (0, 1)
+    )
+
+
+# ---------------------------------------- CPU: im2col rows, one product; samples shared over threads
+
+ROWS_BYTES = 1 << 20  # rows of one block of samples: about what stays in a core's L2 cache between writing and use
+
+
+def conv2d_numba(x, w, bias, stride, padding, dilation, groups):
+    if groups > 1:
+        parts = zip(split(x, groups), split(w, groups), split(bias, groups))
+        return np.concatenate([conv2d_numba(*part, stride, padding, dilation, 1) for part in parts], axis=3)
+    single_threaded_blas()
+    y = np.empty((x.shape[0], *output_size(x.shape, w.shape, stride, padding, dilation), w.shape[3]), x.dtype)
+    parallel(len(x), forward_samples, x, w, bias, y, stride, padding, dilation)
+    return y
+
+
+def conv2d_input_grad_numba(dy, w, size, stride, padding, dilation, groups):
+    if groups > 1:
+        parts = zip(split(dy, groups), split(w, groups))
+        return np.concatenate(
+            [conv2d_input_grad_numba(*part, size, stride, padding, dilation, 1) for part in parts], axis=3
+        )
+    single_threaded_blas()
+    dx = np.zeros((dy.shape[0], *size, w.shape[2]), dy.dtype)
+    parallel(len(dy), input_grad_samples, dy, w, dx, stride, padding, dilation)
+    return dx
+
+
+def conv2d_weight_grad_numba(x, dy, window, stride, padding, dilation, groups):
+    if groups > 1:
+        parts = zip(split(x, groups), split(dy, groups))
+        return np.concatenate(
+            [conv2d_weight_grad_numba(*part, window, stride, padding, dilation, 1) for part in parts], axis=3
+        )
+    single_threaded_blas()
+    pieces = shares(len(x), threads())
+    dw = np.zeros((len(pieces), *window, x.shape[3], dy.shape[3]), x.dtype)
+    parallel(len(pieces), weight_grad_pieces, pieces, x, dy, dw, stride, padding, dilation)
+    return dw.sum(0)  # in the order of the pieces: the same for the same number of threads
+
+
+def split(a, groups):
+    """The channels of each group as arrays of their own; None for every group where there is no bias."""
+    return [None] * groups if a is None else [np.ascontiguousarray(part) for part in np.split(a, groups, axis=-1)]
+
+
+def forward_samples(first, last, x, w, bias, y, stride, padding, dilation):
+    weights, k = w.reshape(-1, w.shape[3]), w.shape[3]
+    for a, b in blocks(first, last, y, weights):
+        rows = window_rows(x[a:b], y.shape, w.shape, stride, padding, dilation)
+        out = y[a:b].reshape(-1, k)
+        np.matmul(rows, weights, out=out)
+        if bias is not None:
+            out += bias
+
+
+def input_grad_samples(first, last, dy, w, dx, stride, padding, dilation):
+    weights, k = w.reshape(-1, w.shape[3]), w.shape[3]
+    for a, b in blocks(first, last, dy, weights):
+        g = dy[a:b].reshape(-1, k)
+        if is_pointwise(w.shape, stride, padding):
+            np.matmul(g, weights.T, out=dx[a:b].reshape(-1, w.shape[2]))
+            continue
+        rows = scratch("rows", (len(g), len(weights)), dy.dtype)
+        np.matmul(g, weights.T, out=rows)
+        add_rows(rows, dx[a:b], *dy.shape[1:3], *w.shape[:2], *stride, *padding, *dilation)
+
+
+def weight_grad_pieces(first, last, pieces, x, dy, dw, stride, padding, dilation):
+    for piece in range(first, last):
+        total = dw[piece].reshape(-1, dy.shape[3])
+        product = scratch("product", total.shape, dy.dtype)
+        for a, b in blocks(*pieces[piece], dy, total):
+            rows = window_rows(x[a:b], dy.shape, dw.shape[1:], stride, padding, dilation)
+            np.matmul(rows.T, dy[a:b].reshape(-1, dy.shape[3]), out=product)
+            total += product
+
+
+def blocks(first, last, y, weights):
+    """Cut first..last into runs of samples whose rows fill about ROWS_BYTES."""
+    per_sample = max(1, y.shape[1] * y.shape[2] * len(weights) * y.itemsize)
+    step = max(1, ROWS_BYTES // per_sample)
+    return [(a, min(a + step, last)) for a in range(first, last, step)]
+
+
+def is_pointwise(w_shape, stride, padding):
+    """A 1x1 window over every pixel: the pixels are the rows already."""
+    return w_shape[:2] == (1, 1) and stride == (1, 1) and padding == (0, 0)
+
+
+def window_rows(x, y_shape, w_shape, stride, padding, dilation):
+    """(n P Q, KH KW C): the window of every output pixel as one row, in this thread's scratch memory."""
+    if is_pointwise(w_shape, stride, padding):
+        return x.reshape(-1, x.shape[3])
+    p, q = y_shape[1:3]
+    rows = scratch("rows", (len(x) * p * q, w_shape[0] * w_shape[1] * x.shape[3]), x.dtype)
+    copy_rows(x, rows, p, q, *w_shape[:2], *stride, *padding, *dilation)
+    return rows
+
+
+@jit
+def copy_rows(x, rows, p, q, kh, kw, sh, sw, ph, pw, dh, dw):
+    n, height, width, c = x.shape
+    for r in range(n * p * q):
+        sample, top, left = r // (p * q), r // q % p * sh - ph, r % q * sw - pw
+        for i in range(kh):
+            h = top + i * dh
+            for j in range(kw):
+                v, at = left + j * dw, (i * kw + j) * c
+                if 0 <= h < height and 0 <= v < width:
+                    for k in range(c):
+                        rows[r, at + k] = x[sample, h, v, k]
+                else:
+                    for k in range(c):
+                        rows[r, at + k] = 0
+
+
+@jit
+def add_rows(rows, x, p, q, kh, kw, sh, sw, ph, pw, dh, dw):
+    """The transpose of copy_rows: every entry of a row is added to the pixel it was copied from."""
+    n, height, width, c = x.shape
+    for r in range(n * p * q):
+        sample, top, left = r // (p * q), r // q % p * sh - ph, r % q * sw - pw
+        for i in range(kh):
+            h = top + i * dh
+            for j in range(kw):
+                v, at = left + j * dw, (i * kw + j) * c
+                if 0 <= h < height and 0 <= v < width:
+                    for k in range(c):
+                        x[sample, h, v, k] += rows[r, at + k]
+
+
+# ---------------------------------------- CUDA: implicit GEMM, one block a tile of y; conv.cu is to come
