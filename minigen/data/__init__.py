@@ -1,0 +1,30 @@
+"""Data: image sets by name, their download and checks, toy sets with known truth, and batches that resume exactly."""
+
+from .batches import Batches
+from .checksums import Verdict
+from .download import DownloadError, download
+from .idx import IdxError, read_idx, write_idx
+from .registry import DATA_SETS
+from .sets import ImageSet, check, load, to_model_range, to_uint8
+from .toy import GRID25, RING8, TOY_SETS, Mixture1d, Modes
+
+__all__ = [
+    "DATA_SETS",
+    "GRID25",
+    "RING8",
+    "TOY_SETS",
+    "Batches",
+    "DownloadError",
+    "IdxError",
+    "ImageSet",
+    "Mixture1d",
+    "Modes",
+    "Verdict",
+    "check",
+    "download",
+    "load",
+    "read_idx",
+    "to_model_range",
+    "to_uint8",
+    "write_idx",
+]
