@@ -1,0 +1,165 @@
+"""The U-Net of diffusion models: an image and its noise level in, a prediction of the same size out.
+
+    x_t, t -> eps_theta(x_t, t)     (or x0 or v: the process decides what the prediction means)
+
+            input conv                                                       norm, SiLU, output conv
+                |------------------------- skip -----------------------------------^
+             ResBlock, ResBlock ------------- skip ---------------- ResBlock, ResBlock, ResBlock
+                   stride-2 conv                              nearest x2, conv
+                     ResBlock, ResBlock ----- skip ----- ResBlock, ResBlock, ResBlock
+                           ...                                    ...
+                              ResBlock, attention, ResBlock
+
+The way down halves the resolution and widens the channels; the way up mirrors it and reads, by
+concatenation, what the way down saw at the same resolution. Each residual block adds the noise level
+to every pixel. Odd sizes work: the way up takes its sizes from the way down.
+
+Shapes   x (N, H, W, C_in), t (N,), labels (N,) -> (N, H, W, C_out)
+Source   Ho et al., NeurIPS 2020, appendix B; Ronneberger et al., MICCAI 2015; deck 002, "Network Architectures"
+"""
+
+from .. import nn, ops
+from ..nn import init
+
+
+class UNet(nn.Module):
+    """The network drawn above.
+
+    channels          width at the first level; level i has channels * multipliers[i]
+    blocks            residual blocks a level on the way down (one more on the way up)
+    attention_levels  the levels, counted from 0, whose blocks are followed by attention; the middle always has it
+    classes           number of labels for a class-conditional network, 0 for none
+    patch             work on patch x patch pixels as channels (pixel unshuffle): a quarter of the positions for 2
+    """
+
+    def __init__(
+        self, generator, in_channels=1, out_channels=None, channels=64, multipliers=(1, 2, 2), blocks=2,
+        attention_levels=(2,), heads=4, groups=8, dropout=0.0, classes=0, patch=1,
+    ):  # fmt: skip
+        time_width, width = 4 * channels, channels
+        self.channels, self.patch, self.levels = channels, patch, len(multipliers)
+        self.time_in = nn.Linear(channels, time_width, generator)
+        self.time_out = nn.Linear(time_width, time_width, generator)
+        self.label = nn.Embedding(classes, time_width, generator) if classes else None
+        self.input = nn.Conv2d(in_channels * patch**2, channels, 3, generator, padding=1)
+
+        def stage(inputs, outputs, level):
+            return Stage(
+                inputs, outputs, time_width, heads if level in attention_levels else 0, groups, dropout, generator
+            )
+
+        skips = [width]
+        self.down: list[nn.Module] = []
+        for level, multiplier in enumerate(multipliers):
+            for _ in range(blocks):
+                self.down.append(stage(width, channels * multiplier, level))
+                width = channels * multiplier
+                skips.append(width)
+            if level < self.levels - 1:
+                self.down.append(nn.Conv2d(width, width, 3, generator, stride=2, padding=1))
+                skips.append(width)
+
+        self.middle = Stage(width, width, time_width, heads, groups, dropout, generator)
+        self.middle_block = ResBlock(width, width, time_width, groups, dropout, generator)
+
+        self.up: list[nn.Module] = []
+        for level in reversed(range(self.levels)):
+            for _ in range(blocks + 1):
+                self.up.append(stage(width + skips.pop(), channels * multipliers[level], level))
+                width = channels * multipliers[level]
+            if level > 0:
+                self.up.append(Upsample(width, generator))
+
+        self.norm = nn.GroupNorm(groups, width, silu=True)
+        out_channels = in_channels if out_channels is None else out_channels
+        self.output = nn.Conv2d(width, out_channels * patch**2, 3, generator, padding=1, weight_init=init.zeros)
+
+    def forward(self, x, t, labels=None):
+        if (labels is None) != (self.label is None):
+            raise ValueError(
+                f"labels must be given exactly when the network has classes: got {'none' if labels is None else 'some'}"
+            )
+        if x.shape[1] % self.patch or x.shape[2] % self.patch:
+            raise ValueError(f"patch must divide the image: got patch={self.patch}, x.shape={x.shape}")
+        emb = ops.sinusoidal_features(t, self.channels, dtype=x.dtype)
+        emb = self.time_out(ops.silu(self.time_in(emb)))
+        if self.label is not None:
+            emb = emb + self.label(labels)
+        emb = ops.silu(emb)
+
+        x = self.input(ops.pixel_unshuffle(x, self.patch) if self.patch > 1 else x)
+        skips = [x]
+        for part in self.down:
+            x = part(x, emb) if isinstance(part, Stage) else part(x)
+            skips.append(x)
+        x = self.middle_block(self.middle(x, emb), emb)
+        for part in self.up:
+            if isinstance(part, Stage):
+                x = part(ops.concatenate([x, skips.pop()], axis=-1), emb)
+            else:
+                x = part(x, skips[-1].shape[1:3])
+        x = self.output(self.norm(x))
+        return ops.pixel_shuffle(x, self.patch) if self.patch > 1 else x
+
+
+class ResBlock(nn.Module):
+    """y = skip(x) + conv(drop(SiLU(norm(conv(SiLU(norm(x))) + W emb))))
+
+    x (N, H, W, C_in), emb (N, E), already through SiLU -> y (N, H, W, C_out). The last convolution starts at 0, so
+    that the block starts as its skip. Source: Ho et al. 2020, appendix B; He et al., ECCV 2016 (pre-activation)
+    """
+
+    def __init__(self, inputs, outputs, time_width, groups, dropout, generator):
+        self.norm1 = nn.GroupNorm(groups, inputs, silu=True)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, generator, padding=1)
+        self.time = nn.Linear(time_width, outputs, generator)
+        self.norm2 = nn.GroupNorm(groups, outputs, silu=True)
+        self.dropout = nn.Dropout(dropout, generator)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, generator, padding=1, weight_init=init.zeros)
+        self.skip = nn.Linear(inputs, outputs, generator) if inputs != outputs else None
+
+    def forward(self, x, emb):
+        level = self.time(emb)
+        h = self.conv1(self.norm1(x)) + level.reshape(level.shape[0], 1, 1, level.shape[1])
+        h = self.conv2(self.dropout(self.norm2(h)))
+        return h + (x if self.skip is None else self.skip(x))
+
+
+class AttentionBlock(nn.Module):
+    """y = x + attention(norm(x)), every pixel a token.   x (N, H, W, C). The output projection starts at 0.
+
+    Source: Ho et al. 2020, appendix B; Wang et al., CVPR 2018 (non-local block)
+    """
+
+    def __init__(self, channels, heads, groups, generator):
+        self.norm = nn.GroupNorm(groups, channels)
+        self.attention = nn.Attention(channels, heads, generator, output_init=init.zeros)
+
+    def forward(self, x):
+        n, h, w, c = x.shape
+        return x + self.attention(self.norm(x).reshape(n, h * w, c)).reshape(n, h, w, c)
+
+
+class Stage(nn.Module):
+    """A residual block, followed by attention where heads > 0."""
+
+    def __init__(self, inputs, outputs, time_width, heads, groups, dropout, generator):
+        self.block = ResBlock(inputs, outputs, time_width, groups, dropout, generator)
+        self.attend = AttentionBlock(outputs, heads, groups, generator) if heads else None
+
+    def forward(self, x, emb):
+        x = self.block(x, emb)
+        return x if self.attend is None else self.attend(x)
+
+
+class Upsample(nn.Module):
+    """Nearest-neighbour resize to the size of the next skip, then a 3x3 convolution.   x (N, H, W, C) -> (N, P, Q, C)
+
+    Source: Odena et al., Distill 2016 (why not a transposed convolution: checkerboards)
+    """
+
+    def __init__(self, channels, generator):
+        self.conv = nn.Conv2d(channels, channels, 3, generator, padding=1)
+
+    def forward(self, x, size):
+        return self.conv(ops.resize_nearest(x, size))
