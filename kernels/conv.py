@@ -175,34 +175,42 @@ def window_rows(x, y_shape, w_shape, stride, padding, dilation):
 
 @jit
 def copy_rows(x, rows, p, q, kh, kw, sh, sw, ph, pw, dh, dw):
+    """One line of the window at a time: without dilation its pixels are adjacent in x as they are in the row."""
     n, height, width, c = x.shape
+    lines = x.reshape(n, height, width * c)
+    run = kw if dw == 1 else 1  # adjacent pixels
     for r in range(n * p * q):
         sample, top, left = r // (p * q), r // q % p * sh - ph, r % q * sw - pw
         for i in range(kh):
             h = top + i * dh
-            for j in range(kw):
+            for j in range(0, kw, run):
                 v, at = left + j * dw, (i * kw + j) * c
-                if 0 <= h < height and 0 <= v < width:
-                    for k in range(c):
-                        rows[r, at + k] = x[sample, h, v, k]
-                else:
-                    for k in range(c):
-                        rows[r, at + k] = 0
+                inside = 0 <= h < height
+                first = min(max(0, -v), run) if inside else run  # pixels first..last of the run lie inside x
+                last = min(run, width - v) if inside else run
+                for k in range(0, first * c):
+                    rows[r, at + k] = 0
+                for k in range(first * c, last * c):
+                    rows[r, at + k] = lines[sample, h, v * c + k]
+                for k in range(max(first, last) * c, run * c):
+                    rows[r, at + k] = 0
 
 
 @jit
 def add_rows(rows, x, p, q, kh, kw, sh, sw, ph, pw, dh, dw):
     """The transpose of copy_rows: every entry of a row is added to the pixel it was copied from."""
     n, height, width, c = x.shape
+    lines = x.reshape(n, height, width * c)
+    run = kw if dw == 1 else 1
     for r in range(n * p * q):
         sample, top, left = r // (p * q), r // q % p * sh - ph, r % q * sw - pw
         for i in range(kh):
             h = top + i * dh
-            for j in range(kw):
+            for j in range(0, kw, run):
                 v, at = left + j * dw, (i * kw + j) * c
-                if 0 <= h < height and 0 <= v < width:
-                    for k in range(c):
-                        x[sample, h, v, k] += rows[r, at + k]
+                if 0 <= h < height:
+                    for k in range(max(0, -v) * c, min(run, width - v) * c):
+                        lines[sample, h, v * c + k] += rows[r, at + k]
 
 
 # ---------------------------------------- CUDA: implicit GEMM, one block a tile of y; conv.cu is to come
