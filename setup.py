@@ -19,7 +19,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     python_requires=">=3.10",
-    packages=[*find_packages(include=["minigen", "minigen.*"]), "minigen.kernels"],
+    packages=[*find_packages(include=["minigen", "minigen.*"]), "minigen.kernels", "minigen.kernels.simd"],
     package_dir={"minigen.kernels": "kernels"},
     package_data={
         "minigen.kernels": ["*.cu", "*.cuh"],

@@ -33,7 +33,7 @@ import numpy as np
 try:
     import numba
 except ImportError:  # the NumPy half of every pair still works: dispatch.py falls back to it
-    numba = None
+    numba = None  # type: ignore[assignment]
 
 # Reassociation lets LLVM vectorise sums. `nnan` and `ninf` are left out on purpose: they let the
 # compiler assume that no NaN or infinity exists, and a diverging run would go unseen.
@@ -54,11 +54,16 @@ def threads():
     )
 
 
-def jit(function):
+def jit(function, fastmath=frozenset(FAST_BUT_HONEST)):
     """Compile `function` at its first call for the dtypes it gets; keep the machine code on disk."""
     if numba is None:
         return function
-    return numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=FAST_BUT_HONEST)(function)
+    return numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=set(fastmath))(function)
+
+
+def jit_in_order(function):
+    """`jit` for arithmetic whose order is the point, such as a subtraction in two parts: nothing is reassociated."""
+    return jit(function, fastmath={"contract"})
 
 
 def shares(tasks, parts, grain=1):
@@ -70,7 +75,8 @@ def shares(tasks, parts, grain=1):
 def parallel(tasks, worker, *args, grain=1):
     """Run worker(first, last, *args) over range(tasks), one contiguous share a thread.
 
-    grain: the fewest tasks that are worth a thread (waking one costs some 20 microseconds). The caller's thread works too. An exception in any share is raised here, after all have ended.
+    grain is the fewest tasks that are worth a thread (waking one costs some 20 microseconds).
+    The caller's thread works too. An exception in any share is raised here, after all have ended.
     """
     mine, *others = shares(tasks, threads(), grain)
     futures = [_pool().submit(worker, first, last, *args) for first, last in others]
@@ -138,4 +144,4 @@ def _writable(folder):
 
 
 if numba is not None and "NUMBA_CACHE_DIR" not in os.environ:
-    numba.config.CACHE_DIR = str(_cache_folder())
+    numba.config.CACHE_DIR = str(_cache_folder())  # type: ignore[attr-defined]

@@ -21,6 +21,7 @@ import math
 import numpy as np
 
 from ._numba import jit, parallel
+from .simd.transcendental import exp
 
 # ---------------------------------------------------------------- NumPy: the definition
 
@@ -92,11 +93,14 @@ def _gaussian_cdf(x):
 # ---------------------------------------------------------------- Numba: one element at a time, shared over the threads
 
 
+GRAIN = 1 << 14  # elements that are worth a thread
+
+
 def _over_elements(worker, x, *more):
     """y of x's shape, with worker(first, last, x, *more, y) run over all arrays as flat vectors."""
     y = np.empty_like(x)
     flat = [a.reshape(-1) if isinstance(a, np.ndarray) else a for a in (x, *more, y)]
-    parallel(x.size, worker, *flat)
+    parallel(x.size, worker, *flat, grain=GRAIN)
     return y
 
 
@@ -159,8 +163,8 @@ def gelu_grad_numba(g, x):
 @jit
 def logistic(x):
     """1 / (1 + exp(-x)), from exp(-|x|) so that nothing overflows."""
-    e = np.exp(-abs(x))
-    return (type(x)(1) if x >= 0 else e) / (1 + e)
+    e, one = exp(-abs(x)), type(x)(1)  # a plain 1 would lift float32 to float64
+    return (one if x >= 0 else e) / (one + e)
 
 
 @jit
@@ -196,7 +200,7 @@ def sigmoid_elements(first, last, x, y):
 @jit
 def sigmoid_grad_elements(first, last, g, y, dx):
     for i in range(first, last):
-        dx[i] = g[i] * y[i] * (1 - y[i])
+        dx[i] = g[i] * y[i] * (type(y[i])(1) - y[i])
 
 
 @jit
@@ -208,7 +212,7 @@ def tanh_elements(first, last, x, y):
 @jit
 def tanh_grad_elements(first, last, g, y, dx):
     for i in range(first, last):
-        dx[i] = g[i] * (1 - y[i] * y[i])
+        dx[i] = g[i] * (type(y[i])(1) - y[i] * y[i])
 
 
 @jit
@@ -232,8 +236,8 @@ def silu_elements(first, last, x, y):
 @jit
 def silu_grad_elements(first, last, g, x, dx):
     for i in range(first, last):
-        s = logistic(x[i])
-        dx[i] = g[i] * s * (1 + x[i] * (1 - s))
+        s, one = logistic(x[i]), type(x[i])(1)
+        dx[i] = g[i] * s * (one + x[i] * (one - s))
 
 
 @jit

@@ -1,6 +1,6 @@
 """Which implementation of a kernel runs: NumPy's reference, Numba on the CPU, or CUDA on the GPU.
 
-`dispatch("group_norm", x, ...)` finds `group_norm_numpy`, `_numba` or `_cuda` in `kernels/norm.py`.
+`dispatch("group_norm", x, ...)` finds `group_norm_numpy`, `_numba` or `_cuda` in `kernels/group_norm.py`.
 The arrays decide: CuPy's go to CUDA; NumPy's to Numba, or to the NumPy reference where Numba is not
 installed. `use_kernels` forces one, and then raises rather than fall back, so that a test which
 compares two implementations never compares one with itself.
@@ -24,8 +24,12 @@ KERNELS = {
     "attention": "attention attention_grad",
     "batch_norm": "batch_norm batch_norm_grad",
     "conv": "conv2d conv2d_input_grad conv2d_weight_grad",
+    "embedding": "embedding embedding_grad",
+    "features": "sinusoids sinusoids_grad",
     "group_norm": "group_norm group_norm_grad",
     "layer_norm": "layer_norm layer_norm_grad",
+    "loss": "mse mse_grad l1 l1_grad bce bce_grad gaussian_nll gaussian_nll_grad kl_gaussian kl_gaussian_grad "
+    "kl_gaussians kl_gaussians_grad cross_entropy cross_entropy_grad",
     "matmul": "matmul",
     "optimizer": "sgd_step rmsprop_step adamw_step ema_step square_norm",
     "philox": "philox_bits philox_uniform philox_normal",

@@ -8,6 +8,7 @@ a list or dict of those. Dotted names follow the attributes: `down.0.norm1.gamma
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +74,7 @@ class Module:
         """(dotted name, buffer) of the state that is saved but not trained."""
         return self._named(Buffer)
 
-    def _named(self, kind):
+    def _named(self, kind) -> Iterator[tuple[str, Any]]:
         seen = set()
         for prefix, module in self.named_modules():
             for name, part in _parts(module):
@@ -120,12 +121,12 @@ class Module:
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Every parameter and buffer by dotted name, as NumPy copies."""
-        parts = (*self.named_parameters(), *self.named_buffers())
+        parts = (*self._named(Parameter), *self._named(Buffer))
         return {name: np.array(to_device(part.data, "cpu")) for name, part in parts}
 
     def load_state_dict(self, state):
         """Copy the arrays of `state` into this module. Raises ValueError for names or shapes that differ."""
-        parts = dict((*self.named_parameters(), *self.named_buffers()))
+        parts: dict[str, Any] = dict((*self.named_parameters(), *self.named_buffers()))
         missing, unexpected = sorted(parts.keys() - state.keys()), sorted(state.keys() - parts.keys())
         if missing or unexpected:
             raise ValueError(

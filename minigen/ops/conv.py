@@ -12,6 +12,8 @@ with Cx the input gradient and Cw the weight gradient. All three pair the same a
 and derivatives of any order are the three again. Transposed convolution is Cx. Arithmetic: kernels/conv.py.
 """
 
+import numpy as np
+
 from ..autograd import Operation
 from ..dispatch import dispatch
 from .reduce import sum as sum_over
@@ -116,10 +118,10 @@ def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0
 
 def pair(name, value, least):
     """An integer or a pair of integers as a pair. Raises ValueError for anything else."""
-    values = (value, value) if isinstance(value, int) else tuple(value)
-    if len(values) != 2 or not all(isinstance(v, int) and v >= least for v in values):
+    values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+    if len(values) != 2 or not all(isinstance(v, (int, np.integer)) and v >= least for v in values):
         raise ValueError(f"{name} must be an integer of at least {least}, or two of them, got {value!r}")
-    return values
+    return int(values[0]), int(values[1])
 
 
 def check_geometry(stride, padding, dilation):

@@ -171,7 +171,7 @@ def stack(xs, axis=0):
 
 
 def split(x, parts, axis=0):
-    """x cut along `axis` into `parts` equal pieces, or pieces of the given sizes. Raises ValueError if they do not fit."""
+    """x cut along `axis` into `parts` equal pieces, or pieces of the given sizes. Raises ValueError if they misfit."""
     length = x.shape[axis]
     if isinstance(parts, int):
         if parts < 1 or length % parts:

@@ -87,8 +87,6 @@ class Adam(Optimizer):
     weight_decay is added to the gradient here (an L2 penalty); AdamW shrinks the weights instead.
     """
 
-    decoupled = False
-
     def __init__(self, parameters, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
         super().__init__(parameters, lr, weight_decay, state=["m", "v"])
         if not all(0 <= b < 1 for b in betas):
@@ -96,16 +94,23 @@ class Adam(Optimizer):
         self.betas, self.eps = betas, eps
 
     def update(self, p, g):
+        if self.weight_decay:
+            g += self.weight_decay * p
+        self.adaptive_step(p, g, decay=0.0)
+
+    def adaptive_step(self, p, g, decay):
         m, v = self.state["m"], self.state["v"]
-        dispatch(
-            "adamw_step", p, g, m, v, self.lr, *self.betas, self.eps, self.weight_decay, self.steps, self.decoupled
-        )
+        dispatch("adamw_step", p, g, m, v, self.lr, *self.betas, self.eps, decay, self.steps)
 
 
 class AdamW(Adam):
-    """Adam with p <- p (1 - lr weight_decay) beside the step.   Loshchilov and Hutter, ICLR 2019, algorithm 2"""
+    """Adam with p <- p (1 - lr weight_decay) beside the step, so that the decay is not divided by sqrt(vhat).
 
-    decoupled = True
+    Source: Loshchilov and Hutter, ICLR 2019, algorithm 2
+    """
+
+    def update(self, p, g):
+        self.adaptive_step(p, g, decay=self.weight_decay)
 
 
 class RMSprop(Optimizer):
@@ -116,4 +121,6 @@ class RMSprop(Optimizer):
         self.alpha, self.eps = alpha, eps
 
     def update(self, p, g):
-        dispatch("rmsprop_step", p, g, self.state["v"], self.lr, self.alpha, self.eps, self.weight_decay)
+        if self.weight_decay:
+            g += self.weight_decay * p
+        dispatch("rmsprop_step", p, g, self.state["v"], self.lr, self.alpha, self.eps)

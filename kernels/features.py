@@ -1,0 +1,80 @@
+"""Sinusoidal features: positions or times as sines and cosines of several frequencies.
+
+    a = x F        y = [sin a, cos a]        dx = (g_sin * cos a - g_cos * sin a) F^T
+
+The columns of F are the (angular) frequencies. Angles reach thousands of radians, of which float32
+keeps four digits behind the point, so a is computed in float64 whatever x is.
+
+Shapes   x, dx (N, D)   F (D, M) float64   a (N, M)   y, g (N, 2M): the sines, then the cosines
+Source   Vaswani et al., Attention Is All You Need, 2017, section 3.5; Tancik et al., Fourier Features Let Networks
+         Learn High Frequency Functions, 2020, eq. 5; deck 002, Network Architectures
+"""
+
+import numpy as np
+
+from ._numba import jit, parallel
+
+# ---------------------------------------------------------------- NumPy: the definition
+
+
+def sinusoids_numpy(x, frequencies):
+    a = x.astype(np.float64) @ frequencies
+    return np.concatenate([np.sin(a), np.cos(a)], axis=1).astype(x.dtype)
+
+
+def sinusoids_grad_numpy(g, x, frequencies):
+    a = x.astype(np.float64) @ frequencies
+    g_sin, g_cos = np.split(g, 2, axis=1)
+    return ((g_sin * np.cos(a) - g_cos * np.sin(a)) @ frequencies.T).astype(x.dtype)
+
+
+# ---------------------------------------------------------------- Numba: the rows shared over the threads
+
+
+def sinusoids_numba(x, frequencies):
+    y = np.empty((len(x), 2 * frequencies.shape[1]), x.dtype)
+    parallel(len(x), sinusoids_rows, x, frequencies, y)
+    return y
+
+
+def sinusoids_grad_numba(g, x, frequencies):
+    dx = np.empty_like(x)
+    parallel(len(x), sinusoids_grad_rows, g, x, frequencies, dx)
+    return dx
+
+
+@jit
+def angle(x, frequencies, j):
+    a = 0.0
+    for d in range(len(x)):
+        a += x[d] * frequencies[d, j]
+    return a
+
+
+@jit
+def sinusoids_rows(first, last, x, frequencies, y):
+    m = frequencies.shape[1]
+    for i in range(first, last):
+        for j in range(m):
+            a = angle(x[i], frequencies, j)
+            y[i, j], y[i, m + j] = np.sin(a), np.cos(a)
+
+
+@jit
+def sinusoids_grad_rows(first, last, g, x, frequencies, dx):
+    m = frequencies.shape[1]
+    total = np.empty(x.shape[1])
+    for i in range(first, last):
+        for d in range(len(total)):
+            total[d] = 0
+        for j in range(m):
+            a = angle(x[i], frequencies, j)
+            da = g[i, j] * np.cos(a) - g[i, m + j] * np.sin(a)
+            for d in range(len(total)):
+                total[d] += da * frequencies[d, j]
+        for d in range(len(total)):
+            dx[i, d] = total[d]
+
+
+# ---------------------------------------------------------------- CUDA: one thread an angle
+# The pair features.cu is to come.

@@ -1,0 +1,273 @@
+"""Losses, element by element (cross-entropy: row by row), each with its gradient. All in nats.
+
+    mse           (x - t)^2                                             dx = 2 (x - t) = -dt
+    l1            |x - t|                                               dx = sign(x - t) = -dt
+    bce           softplus(x) - t x                                     dx = sigmoid(x) - t        dt = -x
+    gaussian_nll  (ln 2 pi + w + (x - m)^2 exp(-w)) / 2                 dx = (x - m) exp(-w) = -dm
+                                                                        dw = (1 - (x - m)^2 exp(-w)) / 2
+    kl_gaussian   (exp(w) - 1 - w + m^2) / 2                            dm = m     dw = (exp(w) - 1) / 2
+    kl_gaussians  (exp(w1 - w2) - 1 - (w1 - w2) + (m1 - m2)^2 exp(-w2)) / 2
+                  dm1 = (m1 - m2) exp(-w2) = -dm2     dw1 = (exp(w1 - w2) - 1) / 2
+                  dw2 = -dw1 - (m1 - m2)^2 exp(-w2) / 2
+    cross_entropy lse - x_label,  lse = ln sum_k exp(x_k)               dx_k = exp(x_k - lse) - [k = label]
+
+m is a mean, w = ln(variance). A logit x means the probability sigmoid(x); with softplus the logarithms
+of both sigmoid(x) and 1 - sigmoid(x) are exact at any x, where logs of a rounded probability are not.
+kl_gaussian is KL(N(m, e^w) || N(0, 1)), kl_gaussians KL(N(m1, e^w1) || N(m2, e^w2)); expm1 keeps small ones exact.
+
+Where dt = -dx and the like, a gradient kernel returns the one; the operation (ops/loss.py) changes the sign.
+
+Shapes   any, the same for all; cross_entropy: x (N, K), labels (N,) int64 -> loss, lse (N,)
+Source   Goodfellow, Bengio, Courville, Deep Learning, section 6.2.2; Kingma and Welling, Auto-Encoding Variational
+         Bayes, appendix B; Ho et al., Denoising Diffusion Probabilistic Models, eq. 5 and 14; deck 003, VAE
+"""
+
+import math
+
+import numpy as np
+
+from ._numba import jit, parallel
+from .activation import GRAIN, logistic, sigmoid_numpy, softplus_numpy
+from .softmax import largest
+
+LN_2PI = math.log(2 * math.pi)
+
+# ---------------------------------------------------------------- NumPy: the definition
+
+
+def mse_numpy(x, t):
+    return (x - t) ** 2
+
+
+def mse_grad_numpy(g, x, t):
+    return 2 * g * (x - t)
+
+
+def l1_numpy(x, t):
+    return abs(x - t)
+
+
+def l1_grad_numpy(g, x, t):
+    return g * np.sign(x - t)
+
+
+def bce_numpy(x, t):
+    return softplus_numpy(x) - t * x
+
+
+def bce_grad_numpy(g, x, t):
+    return g * (sigmoid_numpy(x) - t)
+
+
+def gaussian_nll_numpy(x, m, w):
+    return (LN_2PI + w + (x - m) ** 2 * np.exp(-w)) / 2
+
+
+def gaussian_nll_grad_numpy(g, x, m, w):
+    """dx and dw."""
+    precision = np.exp(-w)
+    return g * (x - m) * precision, g * (1 - (x - m) ** 2 * precision) / 2
+
+
+def kl_gaussian_numpy(m, w):
+    return (np.expm1(w) - w + m * m) / 2
+
+
+def kl_gaussian_grad_numpy(g, m, w):
+    """dm and dw."""
+    return g * m, g * np.expm1(w) / 2
+
+
+def kl_gaussians_numpy(m1, w1, m2, w2):
+    return (np.expm1(w1 - w2) - (w1 - w2) + (m1 - m2) ** 2 * np.exp(-w2)) / 2
+
+
+def kl_gaussians_grad_numpy(g, m1, w1, m2, w2):
+    """dm1, dw1 and dw2."""
+    precision = np.exp(-w2)
+    dw1 = g * np.expm1(w1 - w2) / 2
+    return g * (m1 - m2) * precision, dw1, -dw1 - g * (m1 - m2) ** 2 * precision / 2
+
+
+def cross_entropy_numpy(x, labels):
+    top = x.max(1, initial=-np.inf)
+    lse = top + np.log(np.exp(x - top[:, None]).sum(1))
+    return lse - x[np.arange(len(x)), labels], lse
+
+
+def cross_entropy_grad_numpy(g, x, labels, lse):
+    p = np.exp(x - lse[:, None])
+    p[np.arange(len(x)), labels] -= 1
+    return g[:, None] * p
+
+
+# ---------------------------------------------------------------- Numba: elements, or rows, shared over the threads
+
+
+def _over_elements(worker, outputs, *arrays):
+    """New arrays of the first one's shape, with worker(first, last, *arrays, *new) run over all as flat vectors."""
+    new = [np.empty_like(arrays[0]) for _ in range(outputs)]
+    parallel(arrays[0].size, worker, *[a.reshape(-1) for a in (*arrays, *new)], grain=GRAIN)
+    return new[0] if outputs == 1 else tuple(new)
+
+
+def mse_numba(x, t):
+    return _over_elements(mse_elements, 1, x, t)
+
+
+def mse_grad_numba(g, x, t):
+    return _over_elements(mse_grad_elements, 1, g, x, t)
+
+
+def l1_numba(x, t):
+    return _over_elements(l1_elements, 1, x, t)
+
+
+def l1_grad_numba(g, x, t):
+    return _over_elements(l1_grad_elements, 1, g, x, t)
+
+
+def bce_numba(x, t):
+    return _over_elements(bce_elements, 1, x, t)
+
+
+def bce_grad_numba(g, x, t):
+    return _over_elements(bce_grad_elements, 1, g, x, t)
+
+
+def gaussian_nll_numba(x, m, w):
+    return _over_elements(gaussian_nll_elements, 1, x, m, w)
+
+
+def gaussian_nll_grad_numba(g, x, m, w):
+    return _over_elements(gaussian_nll_grad_elements, 2, g, x, m, w)
+
+
+def kl_gaussian_numba(m, w):
+    return _over_elements(kl_gaussian_elements, 1, m, w)
+
+
+def kl_gaussian_grad_numba(g, m, w):
+    return _over_elements(kl_gaussian_grad_elements, 2, g, m, w)
+
+
+def kl_gaussians_numba(m1, w1, m2, w2):
+    return _over_elements(kl_gaussians_elements, 1, m1, w1, m2, w2)
+
+
+def kl_gaussians_grad_numba(g, m1, w1, m2, w2):
+    return _over_elements(kl_gaussians_grad_elements, 3, g, m1, w1, m2, w2)
+
+
+def cross_entropy_numba(x, labels):
+    loss, lse = np.empty(len(x), x.dtype), np.empty(len(x), x.dtype)
+    parallel(len(x), cross_entropy_rows, x, labels, loss, lse)
+    return loss, lse
+
+
+def cross_entropy_grad_numba(g, x, labels, lse):
+    dx = np.empty_like(x)
+    parallel(len(x), cross_entropy_grad_rows, g, x, labels, lse, dx)
+    return dx
+
+
+@jit
+def mse_elements(first, last, x, t, y):
+    for i in range(first, last):
+        y[i] = (x[i] - t[i]) * (x[i] - t[i])
+
+
+@jit
+def mse_grad_elements(first, last, g, x, t, dx):
+    for i in range(first, last):
+        dx[i] = (g[i] + g[i]) * (x[i] - t[i])
+
+
+@jit
+def l1_elements(first, last, x, t, y):
+    for i in range(first, last):
+        y[i] = abs(x[i] - t[i])
+
+
+@jit
+def l1_grad_elements(first, last, g, x, t, dx):
+    for i in range(first, last):
+        dx[i] = g[i] * np.sign(x[i] - t[i])
+
+
+@jit
+def bce_elements(first, last, x, t, y):
+    for i in range(first, last):
+        softplus = max(x[i], x[i] * 0) + np.log1p(np.exp(-abs(x[i])))
+        y[i] = softplus - t[i] * x[i]
+
+
+@jit
+def bce_grad_elements(first, last, g, x, t, dx):
+    for i in range(first, last):
+        dx[i] = g[i] * (logistic(x[i]) - t[i])
+
+
+@jit
+def gaussian_nll_elements(first, last, x, m, w, y):
+    for i in range(first, last):
+        y[i] = (LN_2PI + w[i] + (x[i] - m[i]) ** 2 * np.exp(-w[i])) / 2
+
+
+@jit
+def gaussian_nll_grad_elements(first, last, g, x, m, w, dx, dw):
+    for i in range(first, last):
+        precision = np.exp(-w[i])
+        dx[i] = g[i] * (x[i] - m[i]) * precision
+        dw[i] = g[i] * (1 - (x[i] - m[i]) ** 2 * precision) / 2
+
+
+@jit
+def kl_gaussian_elements(first, last, m, w, y):
+    for i in range(first, last):
+        y[i] = (np.expm1(w[i]) - w[i] + m[i] * m[i]) / 2
+
+
+@jit
+def kl_gaussian_grad_elements(first, last, g, m, w, dm, dw):
+    for i in range(first, last):
+        dm[i] = g[i] * m[i]
+        dw[i] = g[i] * np.expm1(w[i]) / 2
+
+
+@jit
+def kl_gaussians_elements(first, last, m1, w1, m2, w2, y):
+    for i in range(first, last):
+        distance = (m1[i] - m2[i]) ** 2 * np.exp(-w2[i])
+        y[i] = (np.expm1(w1[i] - w2[i]) - (w1[i] - w2[i]) + distance) / 2
+
+
+@jit
+def kl_gaussians_grad_elements(first, last, g, m1, w1, m2, w2, dm1, dw1, dw2):
+    for i in range(first, last):
+        precision = np.exp(-w2[i])
+        dm1[i] = g[i] * (m1[i] - m2[i]) * precision
+        dw1[i] = g[i] * np.expm1(w1[i] - w2[i]) / 2
+        dw2[i] = -dw1[i] - g[i] * (m1[i] - m2[i]) ** 2 * precision / 2
+
+
+@jit
+def cross_entropy_rows(first, last, x, labels, loss, lse):
+    for i in range(first, last):
+        top, total = largest(x[i]), 0.0
+        for k in range(x.shape[1]):
+            total += np.exp(x[i, k] - top)
+        lse[i] = top + np.log(total)
+        loss[i] = lse[i] - x[i, labels[i]]
+
+
+@jit
+def cross_entropy_grad_rows(first, last, g, x, labels, lse, dx):
+    for i in range(first, last):
+        for k in range(x.shape[1]):
+            dx[i, k] = g[i] * np.exp(x[i, k] - lse[i])
+        dx[i, labels[i]] -= g[i]
+
+
+# ---------------------------------------------------------------- CUDA: one thread an element, one warp a row
+# The pair loss.cu is to come.

@@ -1,0 +1,131 @@
+"""Softmax and its logarithm over the last axis: scores to probabilities.
+
+    softmax      y_j = exp(x_j - top) / total        dx_j = y_j (g_j - sum_i g_i y_i)
+    log_softmax  y_j = (x_j - top) - ln total        dx_j = g_j - exp(y_j) sum_i g_i
+
+    top = max_j x_j        total = sum_j exp(x_j - top)
+
+Subtracting the maximum changes nothing in exact arithmetic and keeps exp from overflowing: the
+largest term is exp(0) = 1, so 1 <= total <= K. An entry of -inf gets probability 0; a row of nothing
+but -inf has no distribution, is 0 / 0, and comes out as NaN.
+
+Shapes   x, y, g, dx (*, K); every row of K is on its own
+Source   Goodfellow, Bengio, Courville, Deep Learning, sections 4.1 and 6.2.2.3
+"""
+
+from math import prod
+
+import numpy as np
+
+from ._numba import jit, parallel
+from .simd.transcendental import exp
+
+# ---------------------------------------------------------------- NumPy: the definition
+
+
+def softmax_numpy(x):
+    e = np.exp(x - _top(x))
+    return e / e.sum(-1, keepdims=True)
+
+
+def softmax_grad_numpy(g, y):
+    return y * (g - (g * y).sum(-1, keepdims=True))
+
+
+def log_softmax_numpy(x):
+    shifted = x - _top(x)
+    return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
+
+
+def log_softmax_grad_numpy(g, y):
+    return g - np.exp(y) * g.sum(-1, keepdims=True)
+
+
+def _top(x):
+    return x.max(-1, keepdims=True, initial=-np.inf)  # `initial` for rows of length 0
+
+
+# ---------------------------------------------------------------- Numba: the rows shared over the threads
+
+GRAIN = 1 << 12  # elements that are worth a thread
+
+
+def _over_rows(worker, *arrays):
+    """A new array like the first, with worker(first, last, *arrays, new) run over all arrays as (rows, K)."""
+    new = np.empty_like(arrays[0])
+    rows, k = prod(new.shape[:-1]), new.shape[-1]
+    parallel(rows, worker, *[a.reshape(rows, k) for a in (*arrays, new)], grain=1 + GRAIN // (k + 1))
+    return new
+
+
+def softmax_numba(x):
+    return _over_rows(softmax_rows, x)
+
+
+def softmax_grad_numba(g, y):
+    return _over_rows(softmax_grad_rows, g, y)
+
+
+def log_softmax_numba(x):
+    return _over_rows(log_softmax_rows, x)
+
+
+def log_softmax_grad_numba(g, y):
+    return _over_rows(log_softmax_grad_rows, g, y)
+
+
+@jit
+def largest(x):
+    """max_j x_j. A NaN is passed over here; it shows again in every exp(x_j - top) that it takes part in."""
+    top = x.dtype.type(-np.inf)
+    for j in range(len(x)):
+        if x[j] > top:
+            top = x[j]
+    return top
+
+
+@jit
+def softmax_rows(first, last, x, y):
+    for i in range(first, last):
+        top, total = largest(x[i]), 0.0
+        for j in range(x.shape[1]):
+            y[i, j] = exp(x[i, j] - top)
+            total += y[i, j]
+        for j in range(x.shape[1]):
+            y[i, j] /= total
+
+
+@jit
+def softmax_grad_rows(first, last, g, y, dx):
+    for i in range(first, last):
+        mean = 0.0  # of g under y, in float64: it is about to cancel against g
+        for j in range(y.shape[1]):
+            mean += g[i, j] * y[i, j]
+        for j in range(y.shape[1]):
+            dx[i, j] = y[i, j] * (g[i, j] - mean)
+
+
+@jit
+def log_softmax_rows(first, last, x, y):
+    for i in range(first, last):
+        top, total = largest(x[i]), 0.0
+        for j in range(x.shape[1]):
+            y[i, j] = x[i, j] - top
+            total += exp(y[i, j])
+        log_total = np.log(total)
+        for j in range(x.shape[1]):
+            y[i, j] -= log_total
+
+
+@jit
+def log_softmax_grad_rows(first, last, g, y, dx):
+    for i in range(first, last):
+        total = 0.0
+        for j in range(y.shape[1]):
+            total += g[i, j]
+        for j in range(y.shape[1]):
+            dx[i, j] = g[i, j] - exp(y[i, j]) * total
+
+
+# ---------------------------------------------------------------- CUDA: one warp or block a row
+# The pair softmax.cu is to come.
