@@ -9,7 +9,7 @@ here = Path(__file__).parent
 version = re.search(r'^__version__ = "(.+)"$', (here / "minigen" / "__init__.py").read_text(), re.MULTILINE).group(1)
 
 TEST = ["pytest>=8", "hypothesis>=6.100"]
-PARITY = ["torch>=2.2"]  # the independent oracle of the tests and the opponent of the benchmarks; never needed at run time
+PARITY = ["torch>=2.2"]  # the oracle of the tests and the opponent of the benchmarks; never needed at run time
 
 setup(
     name="minigen",

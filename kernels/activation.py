@@ -218,7 +218,7 @@ def tanh_grad_elements(first, last, g, y, dx):
 @jit
 def softplus_elements(first, last, x, y):
     for i in range(first, last):
-        y[i] = max(x[i], x[i] * 0) + np.log1p(np.exp(-abs(x[i])))
+        y[i] = (x[i] if x[i] > 0 else 0) + np.log1p(np.exp(-abs(x[i])))
 
 
 @jit

@@ -8,7 +8,8 @@ mu and var run over all P positions of all samples (var with divisor P). Backwar
     dgamma = sum over p of dy * xhat            dbeta = sum over p of dy
 
 Shapes   x, y, dy, dx (P, C)    gamma, beta, dgamma, dbeta, mu, var, rstd (C,)
-Source   Ioffe and Szegedy, Batch Normalization, ICML 2015, algorithm 1 and the gradients below it; deck 004, "DCGAN"
+Source   Ioffe and Szegedy, Batch Normalization, ICML 2015, algorithm 1 and the gradients below it;
+         deck 004, "Tips and tricks"
 """
 
 import numpy as np

@@ -198,7 +198,7 @@ def l1_grad_elements(first, last, g, x, t, dx):
 @jit
 def bce_elements(first, last, x, t, y):
     for i in range(first, last):
-        softplus = max(x[i], x[i] * 0) + np.log1p(np.exp(-abs(x[i])))
+        softplus = (x[i] if x[i] > 0 else 0) + np.log1p(np.exp(-abs(x[i])))
         y[i] = softplus - t[i] * x[i]
 
 

@@ -10,7 +10,7 @@ The padding is at most half a window, so every window holds a real cell.
 
 Shapes   x, dx (N, H, W, C)    y, dy (N, OH, OW, C)    cell (N, OH, OW, C), the winner's r * W + q
          size, stride, padding: (vertical, horizontal) pairs; image = (H, W)
-Source   deck 002, "Network Architectures" (max pooling in the U-Net); Ronneberger et al., U-Net, 2015
+Source   deck 002, "U-Net" (max pooling in the U-Net); Ronneberger et al., U-Net, 2015
 """
 
 import numpy as np

@@ -1,6 +1,32 @@
-"""minigen: deep generative models from scratch, made to be read."""
+"""minigen: deep generative models from scratch, made to be read.
+
+    from minigen import Tensor, grad, no_grad, ops
+
+    x = Tensor([1.0, 2.0], requires_grad=True)
+    (dx,) = grad(ops.silu(x).sum(), x)
+
+The reading order of the source is in the README. Parts that cost time to import are loaded when they are first used.
+"""
+
+from importlib import import_module
+
+from . import ops
+from .autograd import backward, grad, no_grad
+from .dispatch import use_kernels
+from .gradcheck import check_grads
+from .random import Generator
+from .tensor import Tensor
 
 __version__ = "0.1.0"
+__all__ = [
+    "Generator", "Tensor", "backward", "check_grads", "grad", "load", "no_grad", "use_kernels",
+    "data", "diffusion", "metrics", "models", "nn", "ops", "optim", "train",
+]  # fmt: skip
 
-from .autograd import grad, no_grad
-from .tensor import Tensor
+
+def __getattr__(name):
+    if name == "load":
+        return import_module(".train", __name__).load
+    if name in __all__:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module 'minigen' has no attribute {name!r}")

@@ -22,10 +22,7 @@ Source: Baydin et al., Automatic Differentiation in Machine Learning: a Survey, 
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-import numpy as np
-
-from .device import device_of
-from .tensor import Tensor
+from .tensor import Tensor, as_tensors, cotangent
 
 _recording = ContextVar("recording", default=True)
 
@@ -76,9 +73,6 @@ class Operation:
             result.op, result.requires_grad = self, True
         return result
 
-    def forward(self, *arrays):
-        raise NotImplementedError(f"{type(self).__name__} has no forward")
-
     def backward(self, g, needs, *inputs):
         raise NoDerivative(f"{type(self).__name__} has no derivative")
 
@@ -102,9 +96,7 @@ class Operation:
                 )
         grads = self.backward(g, needs, *self.inputs)
         grads = grads if isinstance(grads, (tuple, list)) else (grads,)
-        if len(grads) != len(needs):
-            raise RuntimeError(f"{name}.backward gave {len(grads)} gradients for {len(needs)} inputs")
-        for i, (dx, need, shape) in enumerate(zip(grads, needs, self.shapes)):
+        for i, (dx, need, shape) in enumerate(zip(grads, needs, self.shapes, strict=True)):
             if need and (dx is None or dx.shape != shape):
                 raise RuntimeError(f"{name}.backward gave {getattr(dx, 'shape', None)} for input {i} of shape {shape}")
         return grads
@@ -117,9 +109,6 @@ class Operation:
 class Fused(Operation):
     """A fast kernel pair with a composed twin: see the module's docstring."""
 
-    def backward_fast(self, g, needs, *arrays):
-        raise NotImplementedError(f"{type(self).__name__} has no backward_fast")
-
     def composed(self, *inputs):
         raise NoDerivative(f"{type(self).__name__} has no second derivative")
 
@@ -131,11 +120,8 @@ class Fused(Operation):
         # another (or the same tensor given twice) is not counted twice.
         proxies = [Identity()(x) for x in inputs]
         wanted = [p for p, need in zip(proxies, needs) if need]
-        found = iter(grad(self.composed(*proxies), wanted, g, create_graph=True, allow_unused=True))
-        grads = [next(found) if need else None for need in needs]
-        return [
-            Tensor(np.zeros_like(x.data)) if need and dx is None else dx for dx, need, x in zip(grads, needs, inputs)
-        ]
+        found = iter(grad(self.composed(*proxies), wanted, g, create_graph=True))
+        return [next(found) if need else None for need in needs]
 
 
 class Identity(Operation):
@@ -155,76 +141,57 @@ def node(x):
     return x if x.op is None else x.op
 
 
-def as_tensors(name, inputs):
-    """Wrap arrays and Python numbers; refuse to mix devices or float types, which would hide a copy or a cast."""
-    first = next((x for x in inputs if isinstance(x, Tensor)), None)
-    if first is None:
-        first = next((Tensor(x) for x in inputs if hasattr(x, "dtype") and getattr(x, "ndim", 0)), None)
-    tensors = []
-    for i, x in enumerate(inputs):
-        if isinstance(x, (bool, int, float, np.generic)):
-            like = first.data if first is not None else np.empty(0, np.float32)
-            x = Tensor(device_of(like).xp.asarray(x, dtype=like.dtype))
-        elif not isinstance(x, Tensor):
-            x = Tensor(x)
-        if first is not None and x.dtype != first.dtype:
-            raise TypeError(
-                f"{name}: input {i} is {x.dtype} but another input is {first.dtype}; convert one with .astype"
-            )
-        if first is not None and x.device != first.device:
-            raise TypeError(
-                f"{name}: input {i} is on {x.device} but another input is on {first.device}; move one with .to"
-            )
-        tensors.append(x)
-    return tensors
-
-
 def topological_order(outputs, targets):
-    """The operations between outputs and targets, each before the ones that made its inputs.
+    """The operations between outputs and targets, each before the ones that made its inputs; and the ids of all
+    nodes on the way. Branches that reach no target are left out: what nobody asked for is not computed.
 
-    Depth first and iterative, so that a chain of 10,000 operations does not meet Python's recursion
-    limit. Branches that reach no target are left out: what nobody asked for is not computed.
+    Depth first and iterative, so that a chain of 10,000 operations does not meet Python's recursion limit.
     """
-    order, reaches, stack = [], {id(t): True for t in targets or ()}, [(n, False) for n in outputs]
-    seen = set()
+    order, seen, stack = [], set(), [(n, False) for n in outputs]
     while stack:
         n, parents_done = stack.pop()
         if parents_done:
-            reaches[id(n)] = (
-                id(n) in reaches or targets is None or any(reaches.get(id(p)) for p in n.parents if p is not None)
-            )
-            if reaches[id(n)]:
-                order.append(n)
+            order.append(n)
         elif id(n) not in seen:
             seen.add(id(n))
-            if isinstance(n, Operation):
-                if n.freed:
-                    raise RuntimeError(
-                        f"the arrays that {type(n).__name__} saved were freed by an earlier backward: "
-                        "pass retain_graph=True to that one, or compute the result again"
-                    )
-                stack.append((n, True))
-                stack.extend((p, False) for p in n.parents if p is not None)
-            elif targets is None:
-                reaches[id(n)] = True
-    return order[::-1], reaches
+            stack.append((n, True))
+            stack.extend((p, False) for p in parents_of(n))
+
+    wanted = {id(t) for t in targets or ()}
+    on_the_way = set()
+    for n in order:  # parents come first
+        if targets is None or id(n) in wanted or any(id(p) in on_the_way for p in parents_of(n)):
+            on_the_way.add(id(n))
+    return [n for n in reversed(order) if isinstance(n, Operation) and id(n) in on_the_way], on_the_way
+
+
+def parents_of(n):
+    """The nodes that n's gradient goes to. Raises RuntimeError where an earlier backward has freed them."""
+    if isinstance(n, Tensor):
+        return ()
+    if n.freed:
+        raise RuntimeError(
+            f"the arrays that {type(n).__name__} saved were freed by an earlier backward: "
+            "pass retain_graph=True to that one, or compute the result again"
+        )
+    return [p for p in n.parents if p is not None]
 
 
 def propagate(outputs, grad_outputs, targets, create_graph, retain_graph):
     """Gradients of sum_k <grad_outputs[k], outputs[k]>, as {id(node): (node, gradient)} for leaves and targets."""
-    grads = {}
+    retain_graph, grads = create_graph if retain_graph is None else retain_graph, {}
 
     def accumulate(n, g):
         grads[id(n)] = (n, g if id(n) not in grads else grads[id(n)][1] + g)
 
     kept = {id(t) for t in targets or ()}
-    order, reaches = topological_order([node(y) for y in outputs], targets)
+    order, on_the_way = topological_order([node(y) for y in outputs], targets)
     with grad_mode(create_graph):
         for y, g in zip(outputs, grad_outputs):
             accumulate(node(y), g)
         for op in order:
             g = grads[id(op)][1] if id(op) in kept else grads.pop(id(op))[1]
-            needs = [parent is not None and reaches.get(id(parent), False) for parent in op.parents]
+            needs = [id(parent) in on_the_way for parent in op.parents]
             if any(needs):
                 for parent, dx, need in zip(op.parents, op.gradients(g, needs), needs):
                     if need:
@@ -255,9 +222,8 @@ def backward(y, g=None, create_graph=False, retain_graph=None):
 
     Raises ValueError for a non-scalar y without g; RuntimeError when the graph was freed or is stale.
     """
-    (seed,) = check_seeds([y], [g])
-    retain_graph = create_graph if retain_graph is None else retain_graph
-    for leaf, total in propagate([y], [seed], None, create_graph, retain_graph).values():
+    found = propagate([y], [cotangent(y, g)], None, create_graph, retain_graph)
+    for leaf, total in found.values():
         if isinstance(leaf, Tensor):
             leaf.grad = total if leaf.grad is None else leaf.grad + total
 
@@ -268,34 +234,16 @@ def grad(outputs, inputs, grad_outputs=None, create_graph=False, retain_graph=No
     With create_graph the gradients are themselves recorded, so they can be differentiated again.
     Raises ValueError where an input has no influence on the outputs (None instead with allow_unused).
     """
-    outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
-    inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    grad_outputs = [grad_outputs] if grad_outputs is None or isinstance(grad_outputs, Tensor) else list(grad_outputs)
-    seeds = check_seeds(outputs, grad_outputs)
-    retain_graph = create_graph if retain_graph is None else retain_graph
+    outputs, inputs = as_list(outputs), as_list(inputs)
+    grad_outputs = [None] * len(outputs) if grad_outputs is None else as_list(grad_outputs)
+    seeds = [cotangent(y, g) for y, g in zip(outputs, grad_outputs, strict=True)]
     found = propagate(outputs, seeds, [node(x) for x in inputs], create_graph, retain_graph)
-    results = [found[id(node(x))][1] if id(node(x)) in found else None for x in inputs]
-    for i, (x, result) in enumerate(zip(inputs, results)):
-        if result is None and not allow_unused:
-            raise ValueError(
-                f"input {i} of grad (shape {x.shape}, requires_grad={x.requires_grad}) does not influence the outputs"
-            )
-    return results
+    for i, x in enumerate(inputs):
+        if id(node(x)) not in found and not allow_unused:
+            about = f"shape {x.shape}, requires_grad={x.requires_grad}"
+            raise ValueError(f"input {i} of grad ({about}) does not influence the outputs")
+    return [found.get(id(node(x)), (None, None))[1] for x in inputs]
 
 
-def check_seeds(outputs, seeds):
-    if len(seeds) == 1 and seeds[0] is None:
-        seeds = [None] * len(outputs)
-    checked = []
-    for i, (y, g) in enumerate(zip(outputs, seeds, strict=True)):
-        if not y.requires_grad:
-            raise ValueError(f"output {i} (shape {y.shape}) has no graph: nothing it was made from requires a gradient")
-        if g is None and y.size != 1:
-            raise ValueError(
-                f"output {i} has shape {y.shape}: only a scalar has a gradient of its own; give grad_outputs for others"
-            )
-        g = Tensor(device_of(y.data).xp.ones_like(y.data)) if g is None else g if isinstance(g, Tensor) else Tensor(g)
-        if g.shape != y.shape or g.dtype != y.dtype:
-            raise ValueError(f"grad_outputs[{i}] is {g.dtype}{g.shape}, but output {i} is {y.dtype}{y.shape}")
-        checked.append(g)
-    return checked
+def as_list(x):
+    return [x] if isinstance(x, Tensor) else list(x)

@@ -128,7 +128,7 @@ class Tensor:
         if reflected and method == "__call__" and not kwargs and not isinstance(inputs[0], Tensor):
             return getattr(self, reflected)(inputs[0])
         raise TypeError(
-            f"np.{ufunc.__name__} on a Tensor would lose its gradient: use minigen.{ufunc.__name__} (see minigen.ops), "
+            f"np.{ufunc.__name__} on a Tensor would lose its gradient: use minigen.ops.{ufunc.__name__}, "
             "or np.asarray(tensor) if no gradient is wanted"
         )
 
@@ -163,6 +163,43 @@ class Tensor:
     sqrt: Callable[..., "Tensor"]
     abs: Callable[..., "Tensor"]
     clip: Callable[..., "Tensor"]
+
+
+def as_tensors(name, inputs):
+    """Wrap arrays and Python numbers; refuse to mix devices or float types, which would hide a copy or a cast."""
+    first = next((x for x in inputs if isinstance(x, Tensor)), None)
+    if first is None:
+        first = next((Tensor(x) for x in inputs if hasattr(x, "dtype") and getattr(x, "ndim", 0)), None)
+    tensors = []
+    for i, x in enumerate(inputs):
+        if isinstance(x, (bool, int, float, np.generic)):
+            like = first.data if first is not None else np.empty(0, np.float32)
+            x = Tensor(device_of(like).xp.asarray(x, dtype=like.dtype))
+        elif not isinstance(x, Tensor):
+            x = Tensor(x)
+        if first is not None and x.dtype != first.dtype:
+            raise TypeError(
+                f"{name}: input {i} is {x.dtype} but another input is {first.dtype}; convert one with .astype"
+            )
+        if first is not None and x.device != first.device:
+            raise TypeError(
+                f"{name}: input {i} is on {x.device} but another input is on {first.device}; move one with .to"
+            )
+        tensors.append(x)
+    return tensors
+
+
+def cotangent(y, g):
+    """The gradient that backward starts from at y: g, checked, or 1 for a scalar."""
+    if not y.requires_grad:
+        raise ValueError(f"the output of shape {y.shape} has no graph: nothing it was made from requires a gradient")
+    if g is None and y.size != 1:
+        raise ValueError(f"only a scalar has a gradient of its own; for an output of shape {y.shape} give grad_outputs")
+    g = device_of(y.data).xp.ones_like(y.data) if g is None else g
+    g = g if isinstance(g, Tensor) else Tensor(g)
+    if g.shape != y.shape or g.dtype != y.dtype:
+        raise ValueError(f"grad_outputs is {g.dtype}{g.shape}, but the output is {y.dtype}{y.shape}")
+    return g
 
 
 def _default_dtype(data):

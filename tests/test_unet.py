@@ -60,8 +60,8 @@ def test_one_training_step_equals_torchs(torch, dtype, size):
         assert abs(p.grad.data - expected).max() <= bound * max(abs(expected).max(), 1e-3), name
         assert abs(expected).max() > 0, f"{name} gets no gradient, so the comparison says nothing"
 
-    # AdamW's first step is lr g / (|g| + eps). Two gradients that differ by d (checked above) may therefore step apart by
-    # lr 2 d / |g|, and by no more: where the true gradient is 0, as for the keys' bias, that is any step up to lr.
+    # AdamW's first step is lr g / (|g| + eps). Two gradients that differ by d (checked above) may therefore step apart
+    # by lr 2 d / |g|, and no more: where the true gradient is 0, as for the keys' bias, that is any step up to lr.
     gradients = {name: (p.grad.data, torch_unet.to_ours(named[torch_unet.torch_name(name)].grad, p.data))
                  for name, p in ours.named_parameters()}  # fmt: skip
     optimizer.step()
@@ -150,7 +150,11 @@ def test_the_classic_unet_equals_torchs_layers(torch, size):
         skip = skips.pop()
         extra = [skip.shape[a] - 2 * h.shape[a] for a in (2, 3)]
         up = F.conv_transpose2d(
-            h, weights[f"up.{level}.weight"].permute(3, 2, 0, 1), weights[f"up.{level}.bias"], stride=2, output_padding=extra
+            h,
+            weights[f"up.{level}.weight"].permute(3, 2, 0, 1),
+            weights[f"up.{level}.bias"],
+            stride=2,
+            output_padding=extra,
         )
         h = pair(torch.cat([skip, up], 1), f"merge.{level}")
     expected = conv(h, "output", padding=0)

@@ -291,13 +291,15 @@ def where(mask, a, b):
 
 
 def maximum(a, b):
-    """y = the larger of a and b; where they are equal the gradient goes to a"""
-    return where(_data(a) >= _data(b), a, b)
+    """y = the larger of a and b; where they are equal the gradient goes to a. NaN in either gives NaN."""
+    x, other = _data(a), _data(b)
+    return where((x >= other) | (x != x), a, b)
 
 
 def minimum(a, b):
-    """y = the smaller of a and b; where they are equal the gradient goes to a"""
-    return where(_data(a) <= _data(b), a, b)
+    """y = the smaller of a and b; where they are equal the gradient goes to a. NaN in either gives NaN."""
+    x, other = _data(a), _data(b)
+    return where((x <= other) | (x != x), a, b)
 
 
 def clip(x, low, high):

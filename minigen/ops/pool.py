@@ -59,7 +59,7 @@ def max_pool2d(x, size=2, stride=None, padding=0):
     an integer or (vertical, horizontal). Padding is -infinity: it never wins. Of equal maxima the first in row order
     gets the gradient; a NaN makes its windows NaN.
     Raises ValueError for x without four axes, a window larger than the padded image, or padding above half a window.
-    Source: deck 002, "Network Architectures"; Ronneberger et al., U-Net, 2015, figure 1
+    Source: deck 002, "U-Net"; Ronneberger et al., U-Net, 2015, figure 1
     """
     return MaxPool2d(*checked_geometry("max_pool2d", x, size, stride, padding))(x)
 
