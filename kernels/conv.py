@@ -182,18 +182,14 @@ def copy_rows(x, rows, p, q, kh, kw, sh, sw, ph, pw, dh, dw):
     for r in range(n * p * q):
         sample, top, left = r // (p * q), r // q % p * sh - ph, r % q * sw - pw
         for i in range(kh):
-            h = top + i * dh
             for j in range(0, kw, run):
-                v, at = left + j * dw, (i * kw + j) * c
-                inside = 0 <= h < height
-                first = min(max(0, -v), run) if inside else run  # pixels first..last of the run lie inside x
-                last = min(run, width - v) if inside else run
-                for k in range(0, first * c):
-                    rows[r, at + k] = 0
-                for k in range(first * c, last * c):
-                    rows[r, at + k] = lines[sample, h, v * c + k]
-                for k in range(max(first, last) * c, run * c):
-                    rows[r, at + k] = 0
+                first, last = seen(top + i * dh, height, left + j * dw, width, run)
+                row = rows[r, (i * kw + j) * c : (i * kw + j + run) * c]
+                if last - first < run:
+                    row[:] = 0
+                if first < last:
+                    v = left + j * dw
+                    copy(lines[sample, top + i * dh, (v + first) * c : (v + last) * c], row[first * c : last * c])
 
 
 @jit
@@ -205,12 +201,30 @@ def add_rows(rows, x, p, q, kh, kw, sh, sw, ph, pw, dh, dw):
     for r in range(n * p * q):
         sample, top, left = r // (p * q), r // q % p * sh - ph, r % q * sw - pw
         for i in range(kh):
-            h = top + i * dh
             for j in range(0, kw, run):
-                v, at = left + j * dw, (i * kw + j) * c
-                if 0 <= h < height:
-                    for k in range(max(0, -v) * c, min(run, width - v) * c):
-                        lines[sample, h, v * c + k] += rows[r, at + k]
+                first, last = seen(top + i * dh, height, left + j * dw, width, run)
+                if first < last:
+                    v, at = left + j * dw, i * kw + j
+                    row = rows[r, (at + first) * c : (at + last) * c]
+                    add(row, lines[sample, top + i * dh, (v + first) * c : (v + last) * c])
+
+
+@jit
+def seen(h, height, v, width, run):
+    """Of the pixels v, ..., v + run - 1 in line h: from which to which (exclusive) they lie inside the image."""
+    return (max(0, -v), min(run, width - v)) if 0 <= h < height else (0, 0)
+
+
+@jit
+def copy(source, target):
+    for k in range(len(target)):
+        target[k] = source[k]
+
+
+@jit
+def add(source, target):
+    for k in range(len(target)):
+        target[k] += source[k]
 
 
 # ---------------------------------------- CUDA: implicit GEMM, one block a tile of y; conv.cu is to come
