@@ -31,7 +31,7 @@ setup(
         "scipy>=1.10",
         "numba>=0.59",
         "threadpoolctl>=3.1",
-        "click>=8.1",
+        "click>=8.4",
         "tqdm>=4.60",
         "safetensors>=0.4",
         "filelock>=3.12",

@@ -1,0 +1,5 @@
+"""`python -m minigen`: the command line."""
+
+from .cli import main
+
+main()

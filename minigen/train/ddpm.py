@@ -1,0 +1,141 @@
+"""DDPM: the denoising diffusion model as something to train and to sample from.
+
+    training, one step (Ho et al. 2020, Algorithm 1)
+        x0 ~ data,  t ~ U{1, ..., T},  eps ~ N(0, I),  x_t = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps
+        descend the gradient of  mean (network(x_t, t) - target)^2        target: eps, x0 or v, see diffusion/process.py
+    sampling: diffusion/samplers.py, with the moving average of the weights
+
+Shapes   images (N, H, W, C), float32 in [-1, 1] inside, uint8 in the data
+Source   Ho, Jain and Abbeel, DDPM, 2020; decks 002 and 003 "Algorithm 1", 004 "Putting it all together"
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from ..data import to_model_range
+from ..diffusion import GaussianDiffusion, ddim_sample, ddpm_sample, make_schedule
+from ..diffusion.process import TARGETS
+from ..diffusion.schedules import BETAS
+from ..models.unet import UNet
+from ..optim import EMA, AdamW, warmup_cosine
+from ..random import Generator
+from .config import SettingError, TrainConfig, setting
+from .task import Task, check_finite
+
+SAMPLERS = ("ddim", "ddpm")
+
+
+@dataclass(frozen=True)
+class DDPMConfig(TrainConfig):
+    """The settings of `minigen train ddpm`; the network's are those of models/unet.py."""
+
+    model: ClassVar[str] = "ddpm"
+
+    T: int = setting(1000, "noise levels", at_least=1)
+    schedule: str = setting("cosine", "how noise grows with the level", choices=tuple(BETAS))
+    target: str = setting("v", "what the network predicts", choices=TARGETS)
+    channels: int = setting(32, "width of the network at its first level", at_least=1)
+    multipliers: tuple[int, ...] = setting((1, 2), "width of each level, as multiples of channels", at_least=1)
+    blocks: int = setting(2, "residual blocks a level", at_least=1)
+    attention_levels: tuple[int, ...] = setting((1,), "levels with attention, counted from 0", at_least=0)
+    heads: int = setting(4, "heads of the attention", at_least=1)
+    groups: int = setting(8, "groups of the group norms", at_least=1)
+    dropout: float = setting(0.0, "share of activations dropped in training", at_least=0, below=1)
+    patch: int = setting(2, "side of the pixel patches that the network works on", at_least=1)
+
+    def __post_init__(self):
+        super().__post_init__()
+        levels = len(self.multipliers)
+        if not levels:
+            raise SettingError("multipliers must hold at least one number, one a level, got none")
+        if any(level >= levels for level in self.attention_levels):
+            raise SettingError(f"attention_levels must be below {levels}, the levels, got {self.attention_levels}")
+
+
+class DDPM:
+    """Denoising diffusion: a U-Net, and the process that gives its predictions their meaning.
+
+    image_shape   (H, W, C) of one image
+    generator     of the initial weights, and of dropout in training
+    """
+
+    def __init__(self, config, image_shape, generator):
+        self.config, self.image_shape = config, tuple(image_shape)
+        if any(side % config.patch for side in self.image_shape[:2]):
+            raise ValueError(f"patch must divide the image's sides, got {config.patch} and {self.image_shape}")
+        self.process = GaussianDiffusion(make_schedule(config.schedule, config.T), config.target)
+        self.network = UNet(
+            generator,
+            in_channels=self.image_shape[-1],
+            channels=config.channels,
+            multipliers=config.multipliers,
+            blocks=config.blocks,
+            attention_levels=config.attention_levels,
+            heads=config.heads,
+            groups=config.groups,
+            dropout=config.dropout,
+            patch=config.patch,
+        ).to(config.device)
+        self.networks = {"unet": self.network}
+
+    def sample(self, n, sampler="ddim", steps=50, eta=0.0, seed=0, batch_size=128, progress=False):
+        """-> n images (n, H, W, C), float32, pixels near [-1, 1]; the same ones for the same arguments.
+
+        sampler "ddim" takes `steps` steps (at most T) with noise `eta`; "ddpm" visits all T levels and uses neither.
+        seed: a whole number, or the Generator to draw from. Raises ValueError for n < 1 or an unknown sampler.
+        """
+        if n < 1:
+            raise ValueError(f"n must be at least 1, got {n}")
+        if sampler not in SAMPLERS:
+            raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
+        generator = seed if isinstance(seed, Generator) else Generator(seed)
+        sizes = [min(batch_size, n - done) for done in range(0, n, batch_size)]
+        training = self.network.training
+        self.network.eval()
+        try:
+            parts = [self._sample_batch(size, sampler, steps, eta, generator, progress) for size in sizes]
+        finally:
+            self.network.train(training)
+        return np.concatenate(parts)
+
+    def _sample_batch(self, size, sampler, steps, eta, generator, progress):
+        start = (size, *self.image_shape)
+        if sampler == "ddpm":
+            return ddpm_sample(self.process, self.network, start, generator, clip_x0=True, progress=progress)
+        return ddim_sample(self.process, self.network, start, generator, steps, eta, clip_x0=True, progress=progress)
+
+
+class DDPMTraining(Task):
+    """A DDPM with what its training needs besides: an optimiser, the average of the weights, random numbers."""
+
+    def __init__(self, config, image_shape):
+        self.config, self.generator = config, Generator(config.seed)
+        self.model = DDPM(config, image_shape, self.generator)
+        self.network, self.networks = self.model.network, self.model.networks
+        self.optimizer = AdamW(self.network.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+        self.average = EMA(self.optimizer.flat, config.ema_decay)
+        self.optimizers, self.averages = {"unet": self.optimizer}, {"unet": self.average}
+
+    def step(self, batches, index):
+        """Algorithm 1 on one batch -> loss, grad_norm (before clipping) and lr."""
+        config = self.config
+        images, _ = batches.batch_at(index)
+        x0 = to_model_range(images)
+        t = self.generator.integers(1, config.T + 1, len(x0))
+        eps = self.generator.normal(x0.shape)
+        loss = self.model.process.loss(self.network, x0, t, eps)
+        check_finite(loss=loss.item())
+
+        self.optimizer.zero_grad()
+        loss.backward()
+        warmup = min(config.warmup, config.steps // 10)
+        self.optimizer.lr = config.lr * warmup_cosine(index, warmup, config.steps)
+        norm = self.optimizer.step(max_norm=config.clip_norm)
+        self.average.update()
+        return {"loss": loss.item(), "grad_norm": norm, "lr": self.optimizer.lr}
+
+    def sample(self, n, generator):
+        with self.average.weights():
+            return self.model.sample(n, steps=min(50, self.config.T), seed=generator)
