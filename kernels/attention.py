@@ -10,7 +10,7 @@ Backward, with dO given and <a, b> the sum over a row of a * b:
     dV = P^T dO      dP = dO V^T      dS = P * (dP - <dP, P>)      dQ = scale dS K      dK = scale dS^T Q
 
 P is L x M for every head of every sample. It is never kept: forward saves lse = ln sum_j exp(S_j), one
-number a query, and backward makes P = exp(S - lse) again. A thread holds P (and dP) of one head at a time.
+number a query, and backward makes P = exp(S - lse) again. A thread holds P (and dP) of one sample at a time.
 
 Shapes   q, dq (N, L, heads, D)   k, dk (N, M, heads, D)   v, dv (N, M, heads, E)   o, do (N, L, heads, E)
          mask boolean, broadcasting to (N, heads, L, M), or None        lse (N, heads, L)
@@ -68,7 +68,7 @@ def _full(mask, q, k):
     return np.broadcast_to(mask, (q.shape[0], q.shape[2], q.shape[1], k.shape[1]))
 
 
-# ---------------------------------------------------------------- CPU: one task a (sample, head)
+# ---------------------------------------------------------------- CPU: one task a sample
 
 
 def attention_numba(q, k, v, mask):
@@ -76,7 +76,7 @@ def attention_numba(q, k, v, mask):
     single_threaded_blas()
     o = np.empty((*q.shape[:3], v.shape[3]), q.dtype)
     lse = np.empty((q.shape[0], q.shape[2], q.shape[1]), q.dtype)
-    parallel(lse.shape[0] * lse.shape[1], share_of_heads, q, k, v, None if mask is None else _full(mask, q, k), o, lse)
+    parallel(len(q), share_of_samples, q, k, v, None if mask is None else _full(mask, q, k), o, lse)
     return o, lse
 
 
@@ -84,38 +84,48 @@ def attention_grad_numba(do, q, k, v, mask, lse):
     single_threaded_blas()
     gradients = np.empty_like(q), np.empty_like(k), np.empty_like(v)
     mask = None if mask is None else _full(mask, q, k)
-    parallel(lse.shape[0] * lse.shape[1], share_of_heads_grad, do, q, k, v, mask, lse, *gradients)
+    parallel(len(q), share_of_samples_grad, do, q, k, v, mask, lse, *gradients)
     return gradients
 
 
-def share_of_heads(first, last, q, k, v, mask, o, lse):
-    s = np.empty((q.shape[1], k.shape[1]), q.dtype)
+def share_of_samples(first, last, q, k, v, mask, o, lse):
+    s = np.empty((q.shape[2], q.shape[1], k.shape[1]), q.dtype)
     scale = q.dtype.type(q.shape[-1] ** -0.5)
-    for task in range(first, last):
-        n, h = divmod(task, q.shape[2])
-        masked_products(q[n, :, h], k[n, :, h], None if mask is None else mask[n, h], s)
-        softmax_of_scores(s, scale, lse[n, h])
-        np.matmul(s, v[n, :, h], out=o[n, :, h])
+    for n in range(first, last):
+        qn, kn, vn, on = (by_head(a[n]) for a in (q, k, v, o))
+        masked_products(qn, kn, None if mask is None else mask[n], s)
+        softmax_of_scores(all_rows(s), scale, lse[n].ravel())
+        np.matmul(s, vn, out=on)
 
 
-def share_of_heads_grad(first, last, do, q, k, v, mask, lse, dq, dk, dv):
-    s = np.empty((q.shape[1], k.shape[1]), q.dtype)
+def share_of_samples_grad(first, last, do, q, k, v, mask, lse, dq, dk, dv):
+    s = np.empty((q.shape[2], q.shape[1], k.shape[1]), q.dtype)
     dp = np.empty_like(s)
     scale = q.dtype.type(q.shape[-1] ** -0.5)
-    for task in range(first, last):
-        n, h = divmod(task, q.shape[2])
-        masked_products(q[n, :, h], k[n, :, h], None if mask is None else mask[n, h], s)
-        np.matmul(do[n, :, h], v[n, :, h].T, out=dp)
-        softmax_of_scores_grad(s, dp, scale, lse[n, h])
+    for n in range(first, last):
+        don, qn, kn, vn, dqn, dkn, dvn = (by_head(a[n]) for a in (do, q, k, v, dq, dk, dv))
+        masked_products(qn, kn, None if mask is None else mask[n], s)
+        np.matmul(don, vn.swapaxes(1, 2), out=dp)
+        softmax_of_scores_grad(all_rows(s), all_rows(dp), scale, lse[n].ravel())
         p, ds = s, dp
-        np.matmul(p.T, do[n, :, h], out=dv[n, :, h])
-        np.matmul(ds, k[n, :, h], out=dq[n, :, h])
-        np.matmul(ds.T, q[n, :, h], out=dk[n, :, h])
+        np.matmul(p.swapaxes(1, 2), don, out=dvn)
+        np.matmul(ds, kn, out=dqn)
+        np.matmul(ds.swapaxes(1, 2), qn, out=dkn)
+
+
+def by_head(a):
+    """(L, heads, D) -> (heads, L, D), a view: a product for every head in one call."""
+    return a.transpose(1, 0, 2)
+
+
+def all_rows(s):
+    """(heads, L, M) -> (heads L, M), a view."""
+    return s.reshape(s.shape[0] * s.shape[1], s.shape[2])
 
 
 def masked_products(q, k, mask, s):
-    """s = Q K^T of one head, -inf where the mask is false. The scale is applied on the way through the softmax."""
-    np.matmul(q, k.T, out=s)
+    """s = Q K^T of every head, -inf where the mask is false. The scale is applied on the way through the softmax."""
+    np.matmul(q, k.swapaxes(1, 2), out=s)
     if mask is not None:
         np.copyto(s, -np.inf, where=~mask)
 
@@ -139,13 +149,15 @@ def softmax_of_scores(s, scale, lse):
 
 @jit
 def softmax_of_scores_grad(s, dp, scale, lse):
-    """In place: s (products) becomes P, and dp becomes scale dS."""
+    """In place: s (products) becomes P, and dp becomes scale dS. One loop an aim, so that each vectorises."""
     for i in range(s.shape[0]):
         shift = s.dtype.type(0) if lse[i] == -np.inf else lse[i]
-        mean = 0.0  # of dP under P, in float64: it is about to cancel against dP
         for j in range(s.shape[1]):
             s[i, j] = exp(scale * s[i, j] - shift)
-            mean += s[i, j] * dp[i, j]
+        total = 0.0  # of dP under P, in float64: it is about to cancel against dP
+        for j in range(s.shape[1]):
+            total += s[i, j] * dp[i, j]
+        mean = s.dtype.type(total)
         for j in range(s.shape[1]):
             dp[i, j] = scale * s[i, j] * (dp[i, j] - mean)
 

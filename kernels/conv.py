@@ -24,6 +24,7 @@ import numpy as np
 
 from ._numba import jit, parallel, scratch, shares, threads
 from .matmul import single_threaded_blas
+from .winograd import fits, winograd_input_grad_numba, winograd_numba, winograd_weight_grad_numba
 
 # ---------------------------------------- NumPy: a loop over window positions
 
@@ -75,11 +76,14 @@ def output_size(x_shape, w_shape, stride, padding, dilation):
 
 
 # ---------------------------------------- CPU: im2col rows, one product; samples shared over threads
+# (3x3 in float32 with enough channels goes to winograd.py, which needs a quarter of the multiplications.)
 
 ROWS_BYTES = 1 << 20  # rows of one block of samples: about what stays in a core's L2 cache between writing and use
 
 
 def conv2d_numba(x, w, bias, stride, padding, dilation, groups):
+    if fits(x.dtype, w.shape, stride, padding, dilation, groups):
+        return winograd_numba(x, w, bias, padding)
     if groups > 1:
         parts = zip(split(x, groups), split(w, groups), split(bias, groups))
         return np.concatenate([conv2d_numba(*part, stride, padding, dilation, 1) for part in parts], axis=3)
@@ -90,6 +94,8 @@ def conv2d_numba(x, w, bias, stride, padding, dilation, groups):
 
 
 def conv2d_input_grad_numba(dy, w, size, stride, padding, dilation, groups):
+    if fits(dy.dtype, w.shape, stride, padding, dilation, groups):
+        return winograd_input_grad_numba(dy, w, padding)
     if groups > 1:
         parts = zip(split(dy, groups), split(w, groups))
         return np.concatenate(
@@ -102,6 +108,8 @@ def conv2d_input_grad_numba(dy, w, size, stride, padding, dilation, groups):
 
 
 def conv2d_weight_grad_numba(x, dy, window, stride, padding, dilation, groups):
+    if fits(x.dtype, (*window, x.shape[3], dy.shape[3]), stride, padding, dilation, groups):
+        return winograd_weight_grad_numba(x, dy, padding)
     if groups > 1:
         parts = zip(split(x, groups), split(dy, groups))
         return np.concatenate(

@@ -1,0 +1,69 @@
+"""The matrix product that everything fast is made of: C (+)= A B, a tile of C at a time, held in registers.
+
+    for a tile of ROWS x (COLUMNS vectors) of C:                    ROWS * COLUMNS registers of sums
+        for k in range(depth):
+            b = COLUMNS vectors of row k of B                       COLUMNS registers
+            for each row i:  sum[i] += A[i, k] * b                  one broadcast, COLUMNS fused multiply-adds
+
+Every number of A and B that is loaded takes part in COLUMNS * LANES or ROWS multiply-adds. With 8 x 2 tiles that
+is 16 of them for 10 loads, so the multipliers wait for nothing; a plain triple loop loads two numbers for each.
+
+A is read through two strides, so the same code multiplies by A^T. B's rows are contiguous.
+
+Source   Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplication, TOMS 2008; BLIS, Van Zee and
+         van de Geijn, TOMS 2015 (the "micro-kernel")
+"""
+
+from .._numba import jit, numba
+from .vector import vectors
+
+ROWS, COLUMNS = 8, 2
+
+if numba is not None:
+    from .vector import BYTES
+
+
+def _tile(rows, columns, accumulate):
+    @vectors
+    def tile(v, a, a_row, a_step, b, b_row, c, c_row, depth):
+        a_rows, c_rows = [a], [c]
+        for _ in range(1, rows):
+            a_rows.append(v.at(a_rows[-1], a_row))
+            c_rows.append(v.at(c_rows[-1], c_row))
+        places = [v.at(row, BYTES * j) for row in c_rows for j in range(columns)]
+        sums = [v.load(place) if accumulate else v.constant(0) for place in places]
+
+        def one_step(k, sums):
+            across, down = v.builder.mul(k, a_step), v.at(b, v.builder.mul(k, b_row))
+            row_of_b = [v.load(v.at(down, BYTES * j)) for j in range(columns)]
+            following = []
+            for i in range(rows):
+                number = v.broadcast(v.at(a_rows[i], across))
+                following += [v.fma(number, row_of_b[j], sums[i * columns + j]) for j in range(columns)]
+            return following
+
+        for total, place in zip(v.loop(depth, sums, one_step), places):
+            v.store(total, place)
+
+    return tile
+
+
+tile_8x2, tile_8x1 = _tile(8, 2, False), _tile(8, 1, False)
+add_tile_8x2, add_tile_8x1 = _tile(8, 2, True), _tile(8, 1, True)
+
+
+@jit
+def product(a, a_row, a_step, b, b_row, c, c_row, m, n, depth, accumulate):
+    """C (m, n) = A B, or C += A B. Addresses, and strides in bytes; m a multiple of 8, n of LANES, depth >= 1."""
+    for j in range(0, n * 4, 2 * BYTES):
+        for i in range(0, m, 8):
+            tile_of_a, tile_of_c = a + i * a_row, c + i * c_row + j
+            if n * 4 - j >= 2 * BYTES:
+                if accumulate:
+                    add_tile_8x2(tile_of_a, a_row, a_step, b + j, b_row, tile_of_c, c_row, depth)
+                else:
+                    tile_8x2(tile_of_a, a_row, a_step, b + j, b_row, tile_of_c, c_row, depth)
+            elif accumulate:
+                add_tile_8x1(tile_of_a, a_row, a_step, b + j, b_row, tile_of_c, c_row, depth)
+            else:
+                tile_8x1(tile_of_a, a_row, a_step, b + j, b_row, tile_of_c, c_row, depth)

@@ -1,0 +1,100 @@
+"""Winograd's convolution: the same as the direct one, with a stated error, at every size and padding."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minigen.kernels import conv, winograd
+from minigen.kernels._numba import numba
+from minigen.random import Generator
+
+needs_numba = pytest.mark.skipif(numba is None, reason="numba is not installed")
+UNIT = (1, 1)
+
+# Largest error over largest result, float32 against the direct sum in float64, for standard normal data.
+ERRORS = {"forward": 1.5e-5, "input gradient": 1.5e-5, "weight gradient": 1.5e-5}
+
+
+def problem(n, h, w, c, k, padding, seed=0):
+    g = Generator(seed)
+    x, weight, bias = (g.normal(s, np.float64) for s in ((n, h, w, c), (3, 3, c, k), (k,)))
+    size = conv.output_size(x.shape, weight.shape, UNIT, padding, UNIT)
+    return x, weight, bias, g.normal((n, *size, k), np.float64)
+
+
+def relative(actual, expected):
+    assert actual.shape == expected.shape
+    return abs(actual - expected).max() / abs(expected).max()
+
+
+def three_errors(n, h, w, c, k, padding):
+    x, weight, bias, dy = problem(n, h, w, c, k, padding)
+    settings = UNIT, padding, UNIT, 1
+    x32, weight32, bias32, dy32 = (a.astype(np.float32) for a in (x, weight, bias, dy))
+    return {
+        "forward": relative(
+            winograd.winograd_numba(x32, weight32, bias32, padding), conv.conv2d_numpy(x, weight, bias, *settings)
+        ),
+        "input gradient": relative(
+            winograd.winograd_input_grad_numba(dy32, weight32, padding),
+            conv.conv2d_input_grad_numpy(dy, weight, (h, w), *settings),
+        ),
+        "weight gradient": relative(
+            winograd.winograd_weight_grad_numba(x32, dy32, padding),
+            conv.conv2d_weight_grad_numpy(x, dy, (3, 3), *settings),
+        ),
+    }
+
+
+@needs_numba
+@given(
+    n=st.integers(1, 3), h=st.integers(1, 13), w=st.integers(1, 13), c=st.sampled_from([16, 48]),
+    k=st.sampled_from([16, 32]), pad=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+)  # fmt: skip
+def test_all_three_products_equal_the_direct_ones_at_any_size(n, h, w, c, k, pad):
+    for name, error in three_errors(n, h, w, c, k, pad).items():
+        assert error < ERRORS[name], name
+
+
+@needs_numba
+@pytest.mark.parametrize(("c", "size"), [(64, 32), (128, 16), (256, 8)])
+def test_the_error_stays_in_the_table_at_working_sizes(c, size):
+    for name, error in three_errors(2, size, size, c, c, (1, 1)).items():
+        assert error < ERRORS[name], name
+
+
+@given(h=st.integers(1, 9), w=st.integers(3, 9), pad=st.tuples(st.integers(1, 2), st.integers(0, 2)))
+def test_the_numpy_twin_is_the_direct_sum(h, w, pad):
+    x, weight, bias, _ = problem(2, h, w, 2, 3, pad)
+    expected = conv.conv2d_numpy(x, weight, bias, UNIT, pad, UNIT, 1)
+    np.testing.assert_allclose(winograd.winograd_numpy(x, weight, bias, pad), expected, rtol=1e-10, atol=1e-11)
+
+
+@needs_numba
+def test_an_empty_batch_gives_an_empty_result_and_a_zero_gradient():
+    x, weight = np.zeros((0, 5, 5, 16), np.float32), np.ones((3, 3, 16, 16), np.float32)
+    assert winograd.winograd_numba(x, weight, None, (1, 1)).shape == (0, 5, 5, 16)
+    assert not winograd.winograd_weight_grad_numba(x, x, (1, 1)).any()
+
+
+@needs_numba
+def test_which_convolutions_take_this_route():
+    def taken(dtype=np.float32, shape=(3, 3, 32, 64), stride=UNIT, padding=UNIT, dilation=UNIT, groups=1):
+        return winograd.fits(np.dtype(dtype), shape, stride, padding, dilation, groups)
+
+    assert taken()
+    assert not taken(dtype=np.float64)  # gradient checks
+    assert not taken(shape=(3, 3, 1, 64))
+    assert not taken(shape=(1, 1, 32, 64))
+    assert not taken(stride=(2, 2))
+    assert not taken(dilation=(2, 1))
+    assert not taken(padding=(3, 1))
+    assert not taken(groups=2)
+
+
+@needs_numba
+def test_a_nan_reaches_the_results_whose_tile_it_is_in():
+    x, weight = np.zeros((1, 8, 8, 16), np.float32), np.ones((3, 3, 16, 16), np.float32)
+    x[0, 1, 1, 3] = np.nan
+    assert np.isnan(winograd.winograd_numba(x, weight, None, UNIT)[0, :3, :3]).all()
