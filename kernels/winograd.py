@@ -23,6 +23,8 @@ Shapes   x (N, H, W, C)   w (3, 3, C, K)   bias (K,) or None   y (N, H + 2 pad -
 Source   Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016, section 4.3
 """
 
+from functools import cache
+
 import numpy as np
 
 from ._numba import jit, numba, parallel, shares, threads
@@ -145,8 +147,8 @@ def winograd_numba(x, w, bias, padding):
     u = (points_of_filter() @ w.reshape(9, c * k)).reshape(36, c, k)
     bias = np.zeros(k, np.float32) if bias is None else bias
     tiles = n * -(-y.shape[1] // 4) * -(-y.shape[2] // 4)
-    size = block_size(c, k)
-    parallel(-(-tiles // size), forward_blocks, x, u, bias, y, padding[0], padding[1], tiles, size)
+    blocks, size = cut(tiles, c, k)
+    parallel(blocks, forward_blocks, x, u, bias, y, padding[0], padding[1], tiles, size)
     return y
 
 
@@ -158,22 +160,25 @@ def winograd_input_grad_numba(dy, w, padding):
 def winograd_weight_grad_numba(x, dy, padding):
     c, k = x.shape[3], dy.shape[3]
     tiles = len(dy) * -(-dy.shape[1] // 4) * -(-dy.shape[2] // 4)
-    size = block_size(c, k)
-    blocks = -(-tiles // size)
+    blocks, size = cut(tiles, c, k)
     pieces = np.array(shares(blocks, threads()))
     du = np.zeros((len(pieces), 36, c, k), np.float32)  # one sum a thread, added up in the order of the threads
     parallel(len(pieces), weight_grad_pieces, pieces, x, dy, du, padding[0], padding[1], tiles, size)
     return (points_of_filter().T @ du.sum(0).reshape(36, c * k)).reshape(3, 3, c, k)
 
 
+@cache
 def points_of_filter():
     """(36, 9): w (9, ...) -> G w G^T (36, ...)"""
     return np.kron(G, G).astype(np.float32)
 
 
-def block_size(c, k):
-    """Tiles in a block: a multiple of the 8 rows of the matrix product."""
-    return int(np.clip(CACHE // (36 * 4 * (c + k)) // 8 * 8, 8, 128))
+def cut(tiles, c, k):
+    """(number of blocks, tiles in one): as many as the cache holds, the same work for every thread, whole eights."""
+    most = int(np.clip(CACHE // (36 * 4 * (c + k)), 8, 128))
+    rounds = max(1, -(-tiles // (most * threads())))
+    size = max(8, -(-tiles // (rounds * threads() * 8)) * 8)
+    return -(-tiles // size), size
 
 
 @jit

@@ -1,6 +1,7 @@
 """Pictures for people: many images in one grid, as a PNG file."""
 
 from math import ceil, sqrt
+from pathlib import Path
 
 import numpy as np
 
@@ -37,6 +38,6 @@ def save_images(path, images):
 
     from .train.checkpoint import write_whole
 
-    grid, buffer = image_grid(images), BytesIO()
+    path, grid, buffer = Path(path), image_grid(images), BytesIO()
     Image.fromarray(grid[..., 0] if grid.shape[-1] == 1 else grid).save(buffer, format="PNG")
     write_whole(path, buffer.getvalue())

@@ -181,7 +181,7 @@ def as_tensors(name, inputs):
             raise TypeError(
                 f"{name}: input {i} is {x.dtype} but another input is {first.dtype}; convert one with .astype"
             )
-        if first is not None and x.device != first.device:
+        if first is not None and type(x.data) is not type(first.data) and x.device != first.device:
             raise TypeError(
                 f"{name}: input {i} is on {x.device} but another input is on {first.device}; move one with .to"
             )

@@ -38,7 +38,7 @@ class DDPMConfig(TrainConfig):
     target: str = setting("v", "what the network predicts", choices=TARGETS)
     channels: int = setting(32, "width of the network at its first level", at_least=1)
     multipliers: tuple[int, ...] = setting((1, 2), "width of each level, as multiples of channels", at_least=1)
-    blocks: int = setting(2, "residual blocks a level", at_least=1)
+    blocks: int = setting(1, "residual blocks a level", at_least=1)
     attention_levels: tuple[int, ...] = setting((1,), "levels with attention, counted from 0", at_least=0)
     heads: int = setting(4, "heads of the attention", at_least=1)
     groups: int = setting(8, "groups of the group norms", at_least=1)
@@ -138,4 +138,4 @@ class DDPMTraining(Task):
 
     def sample(self, n, generator):
         with self.average.weights():
-            return self.model.sample(n, steps=min(50, self.config.T), seed=generator)
+            return self.model.sample(n, steps=min(50, self.config.T), eta=1.0, seed=generator)

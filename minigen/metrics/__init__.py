@@ -1,0 +1,3 @@
+"""Scores of generated images."""
+
+from .recognition import Recognition, acceptance_of_impostors, recognise

@@ -1,0 +1,46 @@
+"""The figures in the README are those that were measured, and they keep what was promised."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.report import RESULTS, table
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+@pytest.fixture(scope="module")
+def ddpm():
+    return json.loads((RESULTS / "ddpm.json").read_text())["figures"]
+
+
+def test_the_readme_shows_the_measured_table():
+    assert table() in README.read_text(), "make it again with: python -m benchmarks.report"
+
+
+def test_every_result_says_how_it_was_made():
+    for path in RESULTS.glob("*.json"):
+        record = json.loads(path.read_text())
+        assert record["command"].startswith("python -m benchmarks "), path
+        assert len(record["commit"]) == 40, path
+        assert record["figures"], path
+
+
+def test_the_main_job_takes_at_most_five_minutes_and_half_its_samples_are_recognised(ddpm):
+    assert set(ddpm) >= {"seed 0", "seed 1", "seed 2"}
+    for seed in ("seed 0", "seed 1", "seed 2"):
+        assert ddpm[seed]["n"] == 256
+        assert ddpm[seed]["seconds"] <= 300
+        assert ddpm[seed]["recognised"] >= 0.5
+        assert 0.04 <= min(ddpm[seed]["classes"])
+        assert max(ddpm[seed]["classes"]) <= 0.20
+
+
+@pytest.mark.slow
+def test_the_main_job_measured_again(tmp_path):
+    """One seed from a cold cache, as in the README's table; five to six minutes."""
+    from benchmarks.ddpm import measure
+
+    figures = measure([0], 256)
+    assert figures["seed 0"]["recognised"] >= 0.5
