@@ -3,6 +3,7 @@
     training, one step (Ho et al. 2020, Algorithm 1)
         x0 ~ data,  t ~ U{1, ..., T},  eps ~ N(0, I),  x_t = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps
         descend the gradient of  mean (network(x_t, t) - target)^2        target: eps, x0 or v, see diffusion/process.py
+        (the levels of one batch are spread evenly, see stratified_levels)
     sampling: diffusion/samplers.py, with the moving average of the weights
 
 Shapes   images (N, H, W, C), float32 in [-1, 1] inside, uint8 in the data
@@ -39,7 +40,9 @@ class DDPMConfig(TrainConfig):
     channels: int = setting(32, "width of the network at its first level", at_least=1)
     multipliers: tuple[int, ...] = setting((1, 2), "width of each level, as multiples of channels", at_least=1)
     blocks: int = setting(1, "residual blocks a level", at_least=1)
-    attention_levels: tuple[int, ...] = setting((), "levels with attention, counted from 0; the middle always has it", at_least=0)
+    attention_levels: tuple[int, ...] = setting(
+        (), "levels with attention, counted from 0; the middle always has it", at_least=0
+    )
     heads: int = setting(4, "heads of the attention", at_least=1)
     groups: int = setting(8, "groups of the group norms", at_least=1)
     dropout: float = setting(0.0, "share of activations dropped in training", at_least=0, below=1)
