@@ -120,7 +120,7 @@ def test_resume_without_any_usable_checkpoint_changes_nothing(half):
 
 
 def test_only_steps_and_the_data_folder_may_change(half, settings):
-    with pytest.raises(SettingError, match="lr of a run cannot change: it began with 0.001, got 0.5"):
+    with pytest.raises(SettingError, match="lr of a run cannot change: it began with 0.002, got 0.5"):
         resume(half.path, {"lr": 0.5})
     with pytest.raises(SettingError, match="steps must be at least 6, where the run stands, got 5"):
         resume(half.path, {"steps": 5})
