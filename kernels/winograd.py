@@ -184,8 +184,9 @@ def cut(tiles, c, k):
 @jit
 def forward_blocks(first, last, x, u, bias, y, ph, pw, tiles, size):
     c, k = x.shape[3], y.shape[3]
-    v, m = np.zeros((36, size * c + 16), np.float32), np.empty((36, size * k + 16), np.float32)  # + 16: no plane
-    pixels, results = np.empty((6, 6, c), np.float32), np.empty((4, 4, k), np.float32)  # begins at a power of two
+    # Planes are 16 floats longer than needed: a power of two apart, they would share the same few cache sets.
+    v, m = np.zeros((36, size * c + 16), np.float32), np.empty((36, size * k + 16), np.float32)
+    pixels, results = np.empty((6, 6, c), np.float32), np.empty((4, 4, k), np.float32)
     for block in range(first, last):
         count = min(size, tiles - block * size)
         for t in range(count):

@@ -1,6 +1,6 @@
 """The matrix product that everything fast is made of: C (+)= A B, a tile of C at a time, held in registers.
 
-    for a tile of ROWS x (COLUMNS vectors) of C:                    ROWS * COLUMNS registers of sums
+    for a tile of ROWS x (COLUMNS vectors) of C, here 8 x 2:        ROWS * COLUMNS registers of sums
         for k in range(depth):
             b = COLUMNS vectors of row k of B                       COLUMNS registers
             for each row i:  sum[i] += A[i, k] * b                  one broadcast, COLUMNS fused multiply-adds
@@ -16,8 +16,6 @@ Source   Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplicatio
 
 from .._numba import jit, numba
 from .vector import vectors
-
-ROWS, COLUMNS = 8, 2
 
 if numba is not None:
     from .vector import BYTES
