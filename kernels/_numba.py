@@ -9,23 +9,23 @@ A kernel is a plain serial loop over the tasks `first` to `last` (samples, rows,
 
     parallel(len(x), silu_rows, x, y)
 
-`jit` releases Python's global lock while the loop runs, so `parallel` can be what it looks like: a
-pool of ordinary threads, each given one contiguous share of the tasks. One compiled function per
+`jit` releases Python's global lock while the loop runs, so `parallel` can be what it looks like: some
+ordinary threads, which take contiguous shares of the tasks until none is left. One compiled function per
 kernel is all there is to compile (Numba's own `parallel=True` costs 1.5 s of compilation for each),
 and two Python threads may enter at once (its default `workqueue` layer aborts when they do).
 
-The shares depend on the number of threads only, so a sum over shares has a fixed order for a fixed
-thread count. Set MINIGEN_THREADS to choose the count; the default is every core we may run on.
+Which thread works off a share is left to chance, so a worker writes only what its tasks own. The shares
+themselves depend on the number of threads only. `set_num_threads`, or MINIGEN_THREADS, NUMBA_NUM_THREADS or
+OMP_NUM_THREADS in the environment, chooses that number; otherwise it is every core we may run on.
 """
 
 import hashlib
 import math
+import mmap
 import os
 import sys
 import tempfile
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -40,18 +40,32 @@ except ImportError:  # the NumPy half of every pair still works: dispatch.py fal
 FAST_BUT_HONEST = {"reassoc", "contract", "arcp", "nsz"}
 
 
-def threads():
+_number_of_threads: int | None = None
+
+
+def get_num_threads():
     """How many threads a kernel is spread over."""
-    asked = os.environ.get("MINIGEN_THREADS", "")
-    if asked and (not asked.isdigit() or int(asked) < 1):
-        raise ValueError(f"MINIGEN_THREADS must be a whole number of at least 1, got {asked!r}")
-    return (
-        int(asked)
-        if asked
-        else len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count() or 1
-    )
+    global _number_of_threads
+    if _number_of_threads is None:
+        _number_of_threads = _threads_of_environment()
+    return _number_of_threads
+
+
+def set_num_threads(count):
+    """Spread kernels over `count` threads from now on. Raises ValueError unless it is an integer of at least 1."""
+    global _number_of_threads
+    if not isinstance(count, int) or count < 1:
+        raise ValueError(f"count must be a whole number of at least 1, got {count!r}")
+    _number_of_threads = count
+
+
+def _threads_of_environment():
+    for name in ("MINIGEN_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
+        if asked := os.environ.get(name):
+            if not asked.isdigit() or int(asked) < 1:
+                raise ValueError(f"{name} must be a whole number of at least 1, got {asked!r}")
+            return int(asked)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def jit(function, fastmath=frozenset(FAST_BUT_HONEST)):
@@ -73,20 +87,64 @@ def shares(tasks, parts, grain=1):
 
 
 def parallel(tasks, worker, *args, grain=1):
-    """Run worker(first, last, *args) over range(tasks), one contiguous share a thread.
+    """Run worker(first, last, *args) over range(tasks), several shares a thread, so that none waits long at the end.
 
-    grain is the fewest tasks that are worth a thread (waking one costs some 20 microseconds).
+    grain is the fewest tasks that are worth a share (handing one to another thread costs some 20 microseconds).
     The caller's thread works too. An exception in any share is raised here, after all have ended.
     """
-    mine, *others = shares(tasks, threads(), grain)
-    futures = [_pool().submit(worker, first, last, *args) for first, last in others]
+    cut = shares(tasks, SHARES_A_THREAD * get_num_threads(), grain)
+    remaining = iter(cut)
+
+    def work():
+        for first, last in remaining:
+            worker(first, last, *args)
+
+    hired = [_idle.pop() if _idle else Helper() for _ in range(min(get_num_threads(), len(cut)) - 1)]
+    for helper in hired:
+        helper.begin(work)
     try:
-        worker(*mine, *args)
+        work()
     finally:
-        for future in futures:
-            future.exception()
-    for future in futures:
-        future.result()
+        errors = [helper.end() for helper in hired]
+        _idle.extend(hired)
+    for error in filter(None, errors):
+        raise error
+
+
+SHARES_A_THREAD = 4
+
+
+class Helper:
+    """A thread that waits until it is told to work. Two locks are all it waits on: a pool of futures takes twice as
+    long to hand a call over, and that is felt where a network of small layers makes hundreds of calls a step."""
+
+    def __init__(self):
+        self.told, self.done = threading.Lock(), threading.Lock()
+        self.told.acquire(), self.done.acquire()
+        threading.Thread(target=self.serve, name="minigen", daemon=True).start()
+
+    def begin(self, work):
+        self.work, self.error = work, None
+        self.told.release()
+
+    def end(self):
+        """Wait for the work to be done -> the exception that ended it, or None."""
+        self.done.acquire()
+        self.work = None
+        return self.error
+
+    def serve(self):
+        while self.told.acquire():
+            try:
+                self.work()
+            except BaseException as error:
+                self.error = error
+            self.done.release()
+
+
+_idle: list[Helper] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_idle.clear)  # a forked process has the list, but not the threads
 
 
 def scratch(name, shape, dtype):
@@ -97,10 +155,23 @@ def scratch(name, shape, dtype):
     size = math.prod(shape) * np.dtype(dtype).itemsize
     held = _scratch.__dict__.get(name)
     if held is None or held.size < size:
-        held = _scratch.__dict__[name] = np.empty(size, np.uint8)
+        held = _scratch.__dict__[name] = _in_huge_pages(size)
     return held[:size].view(dtype).reshape(shape)
 
 
+def _in_huge_pages(size):
+    """Memory in pages of 2 MB where the system has them: loops that write to 36 places at once, as Winograd's do,
+    touch more pages of 4 kB than a processor remembers the addresses of."""
+    if size < HUGE_PAGE or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return np.empty(size, np.uint8)
+    pages = mmap.mmap(-1, size + HUGE_PAGE)
+    pages.madvise(mmap.MADV_HUGEPAGE)
+    memory = np.frombuffer(pages, np.uint8)
+    start = -memory.ctypes.data % HUGE_PAGE
+    return memory[start : start + size]
+
+
+HUGE_PAGE = 1 << 21
 _scratch = threading.local()
 
 
@@ -118,11 +189,6 @@ def keep_freed_memory():
 
 
 keep_freed_memory()
-
-
-@cache
-def _pool():
-    return ThreadPoolExecutor(max(1, threads() - 1), thread_name_prefix="minigen")
 
 
 def _cache_folder():

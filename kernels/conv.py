@@ -22,7 +22,7 @@ Source   Dumoulin and Visin, A guide to convolution arithmetic, 2016; Chellapill
 
 import numpy as np
 
-from ._numba import jit, parallel, scratch, shares, threads
+from ._numba import get_num_threads, jit, parallel, scratch, shares
 from .matmul import single_threaded_blas
 from .winograd import fits, winograd_input_grad_numba, winograd_numba, winograd_weight_grad_numba
 
@@ -82,19 +82,20 @@ ROWS_BYTES = 1 << 20  # rows of one block of samples: about what stays in a core
 
 
 def conv2d_numba(x, w, bias, stride, padding, dilation, groups):
-    if fits(x.dtype, w.shape, stride, padding, dilation, groups):
+    size = output_size(x.shape, w.shape, stride, padding, dilation)
+    if fits(x.dtype, w.shape, size, stride, padding, dilation, groups):
         return winograd_numba(x, w, bias, padding)
     if groups > 1:
         parts = zip(split(x, groups), split(w, groups), split(bias, groups))
         return np.concatenate([conv2d_numba(*part, stride, padding, dilation, 1) for part in parts], axis=3)
     single_threaded_blas()
-    y = np.empty((x.shape[0], *output_size(x.shape, w.shape, stride, padding, dilation), w.shape[3]), x.dtype)
+    y = np.empty((x.shape[0], *size, w.shape[3]), x.dtype)
     parallel(len(x), forward_samples, x, w, bias, y, stride, padding, dilation)
     return y
 
 
 def conv2d_input_grad_numba(dy, w, size, stride, padding, dilation, groups):
-    if fits(dy.dtype, w.shape, stride, padding, dilation, groups):
+    if fits(dy.dtype, w.shape, size, stride, padding, dilation, groups):
         return winograd_input_grad_numba(dy, w, padding)
     if groups > 1:
         parts = zip(split(dy, groups), split(w, groups))
@@ -108,7 +109,7 @@ def conv2d_input_grad_numba(dy, w, size, stride, padding, dilation, groups):
 
 
 def conv2d_weight_grad_numba(x, dy, window, stride, padding, dilation, groups):
-    if fits(x.dtype, (*window, x.shape[3], dy.shape[3]), stride, padding, dilation, groups):
+    if fits(x.dtype, (*window, x.shape[3], dy.shape[3]), dy.shape[1:3], stride, padding, dilation, groups):
         return winograd_weight_grad_numba(x, dy, padding)
     if groups > 1:
         parts = zip(split(x, groups), split(dy, groups))
@@ -116,7 +117,7 @@ def conv2d_weight_grad_numba(x, dy, window, stride, padding, dilation, groups):
             [conv2d_weight_grad_numba(*part, window, stride, padding, dilation, 1) for part in parts], axis=3
         )
     single_threaded_blas()
-    pieces = shares(len(x), threads())
+    pieces = shares(len(x), get_num_threads())
     dw = np.zeros((len(pieces), *window, x.shape[3], dy.shape[3]), x.dtype)
     parallel(len(pieces), weight_grad_pieces, pieces, x, dy, dw, stride, padding, dilation)
     return dw.sum(0)  # in the order of the pieces: the same for the same number of threads

@@ -15,7 +15,9 @@ All three products of convolution have this form (the transforms are linear; tra
     input gradient    the convolution of dy with the filter turned by 180 degrees, C and K exchanged, padding 2 - pad
     weight gradient   dw = G^T [ sum over tiles of V[f]^T (A dy A^T)[f] ] G
 
-The tiles are worked off in blocks so small that V[f] and M[f] never leave the core's L2 cache.
+The tiles are worked off in blocks so small that V and M never leave the core's L2 cache. A block is a few *runs*:
+a run is a line of tiles (or a part of a very long line). Its six lines of pixels are first copied into a strip that
+has the padding around it, so that no transform needs to know about edges.
 
 Price    the transforms multiply by up to 8 and cancel: float32 errors near 1e-5 of the largest result, against
          1e-6 directly (table in tests/test_winograd.py). float64, in which gradients are checked, never comes here.
@@ -23,32 +25,39 @@ Shapes   x (N, H, W, C)   w (3, 3, C, K)   bias (K,) or None   y (N, H + 2 pad -
 Source   Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016, section 4.3
 """
 
-from functools import cache
-
 import numpy as np
 
-from ._numba import jit, numba, parallel, shares, threads
+from ._numba import get_num_threads, jit, numba, parallel, scratch, shares
 from .simd.gemm import product
-from .simd.vector import vectors
-
-B_T = [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0],
-       [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]]  # fmt: skip
-G = [[1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6],
-     [1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]]  # fmt: skip
-A_T = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]]
-A = [list(row) for row in zip(*A_T)]
+from .simd.winograd_transforms import (
+    A_T,
+    B_T,
+    G,
+    add_vector,
+    filter_to_points,
+    gradient_to_points,
+    image_to_points,
+    points_to_filter,
+    points_to_image,
+)
 
 if numba is not None:
     from .simd.vector import BYTES, LANES
 
 CACHE = 1 << 20  # bytes of V and M together: half of a core's L2 cache leaves room for U
+GAP = 16  # floats between the 36 planes of V, M and U: a power of two apart, they would share the same few cache sets
 
 
-def fits(dtype, w_shape, stride, padding, dilation, groups):
-    """Whether a convolution can take this route: float32, 3x3, nothing strided, channels that fill vectors."""
+def fits(dtype, w_shape, y_size, stride, padding, dilation, groups):
+    """Whether a convolution should take this route: float32, 3x3, nothing strided, and fewer multiplications.
+
+    Channels must fill at least one vector. A tile costs 36 multiplications however little of it the result needs,
+    and its transforms cost about as much as the product saves for results of 2x2.
+    """
+    tiles = -(-y_size[0] // 4) * -(-y_size[1] // 4)
     return (
         dtype == np.float32 and w_shape[:2] == (3, 3) and stride == dilation == (1, 1) and groups == 1
-        and max(padding) <= 2 and w_shape[2] % LANES == w_shape[3] % LANES == 0 < min(w_shape)
+        and max(padding) <= 2 and min(w_shape[2:]) >= LANES and 36 * tiles < 9 * y_size[0] * y_size[1]
     )  # fmt: skip
 
 
@@ -69,72 +78,17 @@ def winograd_numpy(x, w, bias, padding):
     return y if bias is None else y + bias
 
 
-# ---------------------------------------------------------------- CPU: the transforms, LANES channels at a time
+@jit
+def vectors_of(c):
+    """How many vectors cover c >= LANES channels."""
+    return (c + LANES - 1) // LANES
 
 
-def combine(v, matrix, vectors):
-    """matrix times a list of vectors; the numbers of the matrix are constants, so its zeros cost nothing."""
-    results = []
-    for row in matrix:
-        total = None
-        for number, vector in zip(row, vectors):
-            if number and total is None:
-                total = vector if number == 1 else vector * number
-            elif number:
-                total = total + vector if number == 1 else v.fma(v.constant(number), vector, total)
-        results.append(total)
-    return results
-
-
-def both_sides(v, matrix, tile):
-    """matrix tile matrix^T, for a tile given as a list of rows of vectors."""
-    columns = [combine(v, matrix, column) for column in zip(*tile)]
-    return [combine(v, matrix, row) for row in zip(*columns)]
-
-
-def load_tile(v, size, source, line, pixel):
-    """size x size vectors; `line` and `pixel` are the bytes from one line or pixel to the next."""
-    tile = []
-    for _ in range(size):
-        address, row = source, []
-        for _ in range(size):
-            row.append(v.load(address))
-            address = v.at(address, pixel)
-        tile.append(row)
-        source = v.at(source, line)
-    return tile
-
-
-def transform_to_points(matrix, size):
-    @vectors
-    def transform(v, source, line, pixel, target, plane):
-        """A tile of size x size pixels -> its values at the 36 points, `plane` bytes apart."""
-        for row in both_sides(v, matrix, load_tile(v, size, source, line, pixel)):
-            for value in row:
-                v.store(value, target)
-                target = v.at(target, plane)
-
-    return transform
-
-
-image_to_points = transform_to_points(B_T, 6)
-gradient_to_points = transform_to_points(A, 4)
-
-
-@vectors
-def points_to_result(v, source, plane, bias, target, line, pixel):
-    """The values of M at the 36 points -> a tile of 4x4 pixels, plus bias."""
-    points = [[None] * 6 for _ in range(6)]
-    for f in range(36):
-        points[f // 6][f % 6] = v.load(source)
-        source = v.at(source, plane)
-    offset = v.load(bias)
-    for row in both_sides(v, A_T, points):
-        address = target
-        for value in row:
-            v.store(value + offset, address)
-            address = v.at(address, pixel)
-        target = v.at(target, line)
+@jit
+def place_of(vector, c):
+    """The byte at which a vector of channels begins. The last one ends with the last channel: where LANES does not
+    divide c it overlaps the one before, and some channels are worked out twice, to the same result."""
+    return min(vector * BYTES, 4 * c - BYTES)
 
 
 # ---------------------------------------------------------------- CPU: blocks of tiles, shared over the threads
@@ -144,143 +98,235 @@ def winograd_numba(x, w, bias, padding):
     n, h, width, c = x.shape
     k = w.shape[3]
     y = np.empty((n, h + 2 * padding[0] - 2, width + 2 * padding[1] - 2, k), np.float32)
-    u = (points_of_filter() @ w.reshape(9, c * k)).reshape(36, c, k)
-    bias = np.zeros(k, np.float32) if bias is None else bias
-    tiles = n * -(-y.shape[1] // 4) * -(-y.shape[2] // 4)
-    blocks, size = cut(tiles, c, k)
-    parallel(blocks, forward_blocks, x, u, bias, y, padding[0], padding[1], tiles, size)
+    u = transformed_filters(w)
+    bias = np.zeros((1, k), np.float32) if bias is None else bias.reshape(-1, k)
+    runs, length, per_block = cut_into_runs(y.shape, c + k)
+    parallel(-(-runs // per_block), share_of_blocks, x, u, bias, y, *padding, runs, length, per_block)
     return y
 
 
 def winograd_input_grad_numba(dy, w, padding):
-    turned = np.ascontiguousarray(w[::-1, ::-1].swapaxes(2, 3))
+    turned = np.empty((3, 3, w.shape[3], w.shape[2]), np.float32)
+    parallel(9, turn_positions, w, turned, grain=1 + 2**14 // w[0, 0].size)
     return winograd_numba(dy, turned, None, (2 - padding[0], 2 - padding[1]))
 
 
 def winograd_weight_grad_numba(x, dy, padding):
     c, k = x.shape[3], dy.shape[3]
-    tiles = len(dy) * -(-dy.shape[1] // 4) * -(-dy.shape[2] // 4)
-    blocks, size = cut(tiles, c, k)
-    pieces = np.array(shares(blocks, threads()))
-    du = np.zeros((len(pieces), 36, c, k), np.float32)  # one sum a thread, added up in the order of the threads
-    parallel(len(pieces), weight_grad_pieces, pieces, x, dy, du, padding[0], padding[1], tiles, size)
-    return (points_of_filter().T @ du.sum(0).reshape(36, c * k)).reshape(3, 3, c, k)
+    dw = np.zeros((3, 3, c, k), np.float32)
+    runs, length, per_block = cut_into_runs(dy.shape, c + k)
+    if runs == 0:
+        return dw
+    pieces = np.array(shares(-(-runs // per_block), get_num_threads()))
+    du = scratch("du", (len(pieces), 36, rounded(c, 8), rounded(k, LANES)), np.float32)
+    parallel(len(pieces), share_of_pieces, pieces, x, dy, du, *padding, runs, length, per_block)
+    parallel(c, filter_grad_rows, du, dw, grain=1 + 2**12 // k)  # adds the pieces in their order
+    return dw
 
 
-@cache
-def points_of_filter():
-    """(36, 9): w (9, ...) -> G w G^T (36, ...)"""
-    return np.kron(G, G).astype(np.float32)
+def transformed_filters(w):
+    """U = G w G^T as (36, panels, C, 2 LANES): the columns that one tile of the product reads lie together."""
+    c, k = w.shape[2:]
+    w = np.pad(w, ((0, 0),) * 3 + ((0, -k % LANES),)) if k % LANES else w
+    plane = -(-k // (2 * LANES)) * c * 2 * LANES
+    u = scratch("u", (36, plane + GAP), np.float32)
+    parallel(c, filter_rows, w, u, grain=1 + 2**12 // k)
+    return u
 
 
-def cut(tiles, c, k):
-    """(number of blocks, tiles in one): as many as the cache holds, the same work for every thread, whole eights."""
-    most = int(np.clip(CACHE // (36 * 4 * (c + k)), 8, 128))
-    rounds = max(1, -(-tiles // (most * threads())))
-    size = max(8, -(-tiles // (rounds * threads() * 8)) * 8)
-    return -(-tiles // size), size
+def rounded(number, step):
+    return -(-number // step) * step
+
+
+def cut_into_runs(y_shape, channels):
+    """(runs in all, tiles in a run, runs in a block), for blocks whose V and M, `channels` wide together, fit CACHE."""
+    n, p, q, _ = y_shape
+    most = int(np.clip(CACHE // (36 * 4 * channels), 8, 64))
+    across = -(-q // 4)
+    runs_across = -(-across // most)
+    length = -(-across // runs_across)
+    per_block = most // length
+    whole = 8 // np.gcd(length, 8)  # runs that make up whole eights of tiles, as the product wants them
+    return n * -(-p // 4) * runs_across, length, per_block // whole * whole or per_block
+
+
+def share_of_blocks(first, last, x, u, bias, y, ph, pw, runs, length, per_block):
+    c, k = x.shape[3], rounded(y.shape[3], LANES)
+    tiles = rounded(length * per_block, 8)
+    strip = scratch("strip", (6, (4 * length + 2) * c), np.float32)
+    v, m = (scratch(name, (36, tiles * size + GAP), np.float32) for name, size in (("v", c), ("m", k)))
+    patch = scratch("patch", (4, 4, y.shape[3]), np.float32)
+    forward_blocks(first, last, x, u, bias, y, ph, pw, runs, length, per_block, strip, v, m, patch)
+
+
+def share_of_pieces(first, last, pieces, x, dy, du, ph, pw, runs, length, per_block):
+    c, k = du.shape[2:]
+    strip = scratch("strip", (6, (4 * length + 2) * x.shape[3]), np.float32)
+    v, g = (scratch(name, (36, length * per_block * size + GAP), np.float32) for name, size in (("v", c), ("m", k)))
+    if (c, k) != (x.shape[3], dy.shape[3]):  # the channels that were added to round up
+        v[:], g[:] = 0, 0
+    patch = scratch("patch", (4, 4, dy.shape[3]), np.float32)
+    weight_grad_pieces(first, last, pieces, x, dy, du, ph, pw, runs, length, per_block, strip, v, g, patch)
 
 
 @jit
-def forward_blocks(first, last, x, u, bias, y, ph, pw, tiles, size):
-    c, k = x.shape[3], y.shape[3]
-    # Planes are 16 floats longer than needed: a power of two apart, they would share the same few cache sets.
-    v, m = np.zeros((36, size * c + 16), np.float32), np.empty((36, size * k + 16), np.float32)
-    pixels, results = np.empty((6, 6, c), np.float32), np.empty((4, 4, k), np.float32)
+def forward_blocks(first, last, x, u, bias, y, ph, pw, runs, length, per_block, strip, v, m, patch):
+    c, k = x.shape[3], (y.shape[3] + LANES - 1) // LANES * LANES
     for block in range(first, last):
-        count = min(size, tiles - block * size)
-        for t in range(count):
-            n, top, left = place(block * size + t, y)
-            read_points(x, n, top - ph, left - pw, pixels, v, t)
+        tiles = 0
+        for run in range(block * per_block, min(runs, (block + 1) * per_block)):
+            n, top, left = place_of_run(run, length, y)
+            fill_strip(x, n, top - ph, left - pw, strip)
+            for t in range(length):
+                read_points(strip, t, c, v, tiles + t, c)
+            tiles += length
         for f in range(36):
-            product(v[f].ctypes.data, 4 * c, 4, u[f].ctypes.data, 4 * k, m[f].ctypes.data, 4 * k, size, k, c, False)
-        for t in range(count):
-            n, top, left = place(block * size + t, y)
-            write_result(m, t, bias, results, y, n, top, left)
+            for panel in range(0, k, 2 * LANES):
+                product(
+                    v[f].ctypes.data, 4 * c, 4, u[f].ctypes.data + 4 * panel * c, 2 * BYTES,
+                    m[f].ctypes.data + 4 * panel, 4 * k, tiles, min(2 * LANES, k - panel), c, False,
+                )  # fmt: skip
+        tiles = 0
+        for run in range(block * per_block, min(runs, (block + 1) * per_block)):
+            n, top, left = place_of_run(run, length, y)
+            for t in range(length):
+                write_result(m, tiles + t, k, bias[min(n, len(bias) - 1)], patch, y, n, top, left + 4 * t)
+            tiles += length
 
 
 @jit
-def weight_grad_pieces(first, last, pieces, x, dy, du, ph, pw, tiles, size):
-    c, k = x.shape[3], dy.shape[3]
-    v, g = np.empty((36, size * c + 16), np.float32), np.empty((36, size * k + 16), np.float32)
-    pixels, gradients = np.empty((6, 6, c), np.float32), np.empty((4, 4, k), np.float32)
+def weight_grad_pieces(first, last, pieces, x, dy, du, ph, pw, runs, length, per_block, strip, v, g, patch):
+    c, k = du.shape[2], du.shape[3]
     for piece in range(first, last):
         for block in range(pieces[piece, 0], pieces[piece, 1]):
-            count = min(size, tiles - block * size)
-            for t in range(count):
-                n, top, left = place(block * size + t, dy)
-                read_points(x, n, top - ph, left - pw, pixels, v, t)
-                read_gradient(dy, n, top, left, gradients, g, t)
+            tiles = 0
+            for run in range(block * per_block, min(runs, (block + 1) * per_block)):
+                n, top, left = place_of_run(run, length, dy)
+                fill_strip(x, n, top - ph, left - pw, strip)
+                for t in range(length):
+                    read_points(strip, t, x.shape[3], v, tiles + t, c)
+                    read_gradient(dy, n, top, left + 4 * t, patch, g, tiles + t, k)
+                tiles += length
             for f in range(36):
-                sums = du[piece, f].ctypes.data
-                product(v[f].ctypes.data, 4, 4 * c, g[f].ctypes.data, 4 * k, sums, 4 * k, c, k, count, True)
+                sums, going_on = du[piece, f].ctypes.data, block > pieces[piece, 0]
+                product(v[f].ctypes.data, 4, 4 * c, g[f].ctypes.data, 4 * k, sums, 4 * k, c, k, tiles, going_on)
 
 
 @jit
-def place(tile, y):
-    """The sample and the upper left pixel of a tile of the result."""
-    down, across = (y.shape[1] + 3) // 4, (y.shape[2] + 3) // 4
-    return tile // (down * across), tile // across % down * 4, tile % across * 4
+def place_of_run(run, length, y):
+    """The sample and the upper left pixel of a run of tiles of the result."""
+    down, across = (y.shape[1] + 3) // 4, ((y.shape[2] + 3) // 4 + length - 1) // length
+    return run // (down * across), run // across % down * 4, run % across * length * 4
 
 
 @jit
-def read_points(x, n, top, left, pixels, v, t):
-    """V[:, t] of the 6x6 pixels from (top, left): from the image, or from a copy with zeros beyond the edge."""
-    c = x.shape[3]
-    source, line = x.ctypes.data + 4 * c * ((n * x.shape[1] + top) * x.shape[2] + left), 4 * c * x.shape[2]
-    if not (top >= 0 and left >= 0 and top + 6 <= x.shape[1] and left + 6 <= x.shape[2]):
-        copy_inside(x[n], top, left, pixels)
-        source, line = pixels.ctypes.data, 6 * 4 * c
-    for at in range(0, 4 * c, BYTES):
-        image_to_points(source + at, line, 4 * c, v.ctypes.data + 4 * c * t + at, v.strides[0])
+def fill_strip(x, n, top, left, strip):
+    """strip[i, j] = x[n, top + i, left + j], and 0 beyond the edge: whole lines, pixels of a line being adjacent."""
+    _, height, width, c = x.shape
+    pixels = strip.shape[1] // c
+    first, last = min(max(0, -left), pixels), max(0, min(pixels, width - left))
+    for i in range(6):
+        if not 0 <= top + i < height or first >= last:
+            strip[i, :] = 0
+            continue
+        strip[i, : first * c] = 0
+        strip[i, last * c :] = 0
+        line = x[n, top + i, left + first : left + last].reshape((last - first) * c)
+        inside = strip[i, first * c : last * c]
+        for at in range(len(inside)):
+            inside[at] = line[at]
 
 
 @jit
-def read_gradient(dy, n, top, left, gradients, g, t):
-    """(A dy A^T)[:, t] of the 4x4 pixels from (top, left)."""
+def read_points(strip, t, c, v, row, row_length):
+    """V[:, row] of tile t of the strip."""
+    source, target = strip.ctypes.data + 16 * c * t, v.ctypes.data + 4 * row_length * row
+    for vector in range(vectors_of(c)):
+        at = place_of(vector, c)
+        image_to_points(source + at, strip.strides[0], 4 * c, target + at, 6 * v.strides[0], v.strides[0])
+
+
+@jit
+def read_gradient(dy, n, top, left, patch, g, row, row_length):
+    """(A dy A^T)[:, row] of the 4x4 pixels from (top, left), as many of them as dy has."""
     k = dy.shape[3]
     source, line = dy.ctypes.data + 4 * k * ((n * dy.shape[1] + top) * dy.shape[2] + left), 4 * k * dy.shape[2]
     if top + 4 > dy.shape[1] or left + 4 > dy.shape[2]:
-        copy_inside(dy[n], top, left, gradients)
-        source, line = gradients.ctypes.data, 4 * 4 * k
-    for at in range(0, 4 * k, BYTES):
-        gradient_to_points(source + at, line, 4 * k, g.ctypes.data + 4 * k * t + at, g.strides[0])
+        for i in range(4):
+            for j in range(4):
+                inside = top + i < dy.shape[1] and left + j < dy.shape[2]
+                for at in range(k):
+                    patch[i, j, at] = dy[n, top + i, left + j, at] if inside else np.float32(0)
+        source, line = patch.ctypes.data, 4 * 4 * k
+    for vector in range(vectors_of(k)):
+        at = place_of(vector, k)
+        target = g.ctypes.data + 4 * row_length * row + at
+        gradient_to_points(source + at, line, 4 * k, target, 6 * g.strides[0], g.strides[0])
 
 
 @jit
-def write_result(m, t, bias, results, y, n, top, left):
-    """The 4x4 pixels from (top, left), as many of them as y has."""
+def write_result(m, row, row_length, bias, patch, y, n, top, left):
+    """The 4x4 pixels from (top, left), plus bias, as many of them as y has."""
     k = y.shape[3]
-    inside = top + 4 <= y.shape[1] and left + 4 <= y.shape[2]
-    target = y.ctypes.data + 4 * k * ((n * y.shape[1] + top) * y.shape[2] + left)
-    line = 4 * k * y.shape[2]
-    if not inside:
-        target, line = results.ctypes.data, 4 * 4 * k
-    for at in range(0, 4 * k, BYTES):
-        source = m.ctypes.data + 4 * k * t + at
-        points_to_result(source, m.strides[0], bias.ctypes.data + at, target + at, line, 4 * k)
-    if not inside:
-        across = min(4, y.shape[2] - left)
+    whole = top + 4 <= y.shape[1] and left + 4 <= y.shape[2]
+    target, line = y.ctypes.data + 4 * k * ((n * y.shape[1] + top) * y.shape[2] + left), 4 * k * y.shape[2]
+    if not whole:
+        target, line = patch.ctypes.data, 4 * 4 * k
+    for vector in range(vectors_of(k)):
+        at = place_of(vector, k)
+        source = m.ctypes.data + 4 * row_length * row + at
+        offset = bias.ctypes.data + at
+        points_to_image(source, 6 * m.strides[0], m.strides[0], target + at, line, 4 * k, offset)
+    if not whole:
         for i in range(min(4, y.shape[1] - top)):
-            y[n, top + i, left : left + across] = results[i, :across]
+            for j in range(min(4, y.shape[2] - left)):
+                for at in range(k):
+                    y[n, top + i, left + j, at] = patch[i, j, at]
+
+
+# ---------------------------------------------------------------- CPU: filters
 
 
 @jit
-def copy_inside(image, top, left, patch):
-    """patch[i, j] = image[top + i, left + j], and 0 beyond the edge: line by line, pixels of a line being adjacent."""
-    height, width, c = image.shape
-    size = patch.shape[0]
-    lines, rows = image.reshape(height, width * c), patch.reshape(size, size * c)
-    first, last = max(0, -left), min(size, width - left)
-    for i in range(size):
-        row = rows[i]
-        if first > 0 or last < size or not 0 <= top + i < height:
-            row[:] = 0
-        if first < last and 0 <= top + i < height:
-            line = lines[top + i, (left + first) * c : (left + last) * c]
-            inside = row[first * c : last * c]
-            for at in range(len(inside)):
-                inside[at] = line[at]
+def filter_rows(first, last, w, u):
+    """U of the input channels first..last: a vector of output channels at a time."""
+    c, k = w.shape[2], w.shape[3]
+    for row in range(first, last):
+        for at in range(0, k, LANES):
+            panel, column = at // (2 * LANES), at % (2 * LANES)
+            source = w.ctypes.data + 4 * (row * k + at)
+            target = u.ctypes.data + 4 * ((panel * c + row) * 2 * LANES + column)
+            filter_to_points(source, 3 * w.strides[1], w.strides[1], target, 6 * u.strides[0], u.strides[0])
+
+
+@jit
+def filter_grad_rows(first, last, du, dw):
+    """dw = G^T dU G for the input channels first..last, dU being the sum over the pieces, added up in place."""
+    c, k = dw.shape[2], dw.shape[3]
+    plane = du.strides[1]
+    for row in range(first, last):
+        start = du.ctypes.data + row * du.strides[2]
+        for piece in range(1, len(du)):
+            for f in range(36):
+                for at in range(0, du.strides[2], BYTES):
+                    add_vector(start + piece * du.strides[0] + f * plane + at, start + f * plane + at)
+        for vector in range(vectors_of(k)):
+            at = place_of(vector, k)
+            target = dw.ctypes.data + 4 * row * k + at
+            points_to_filter(start + at, 6 * plane, plane, target, 3 * 4 * c * k, 4 * c * k)
+
+
+@jit
+def turn_positions(first, last, w, turned):
+    """turned[i, j] = w[2 - i, 2 - j]^T, square by square, so that both stay in the cache."""
+    c, k = w.shape[2], w.shape[3]
+    for position in range(first, last):
+        source, target = w[2 - position // 3, 2 - position % 3], turned[position // 3, position % 3]
+        for c0 in range(0, c, 16):
+            for k0 in range(0, k, 16):
+                for b in range(k0, min(k0 + 16, k)):
+                    for a in range(c0, min(c0 + 16, c)):
+                        target[b, a] = source[a, b]
 
 
 # ---------------------------------------------------------------- CUDA: version 4 of conv.cu, which is to come

@@ -19,7 +19,8 @@ from .tensor import Tensor
 
 __version__ = "0.1.0"
 __all__ = [
-    "Generator", "Tensor", "backward", "check_grads", "grad", "load", "no_grad", "use_kernels",
+    "Generator", "Tensor", "backward", "check_grads", "get_num_threads", "grad", "load", "no_grad", "set_num_threads",
+    "use_kernels",
     "data", "diffusion", "metrics", "models", "nn", "ops", "optim", "train",
 ]  # fmt: skip
 
@@ -27,6 +28,8 @@ __all__ = [
 def __getattr__(name):
     if name == "load":
         return import_module(".train", __name__).load
+    if name in ("get_num_threads", "set_num_threads"):
+        return getattr(import_module(".kernels._numba", __name__), name)
     if name in __all__:
         return import_module(f".{name}", __name__)
     raise AttributeError(f"module 'minigen' has no attribute {name!r}")

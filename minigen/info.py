@@ -24,7 +24,7 @@ def info():
         "system": f"{platform.platform()}, {os.cpu_count()} processors",
         **{name: _version(name) for name in packages},
         "CPU kernels": "numba" if numba else "numpy (the reference; install numba for speed)",
-        "threads": str(_numba.threads()),
+        "threads": str(_numba.get_num_threads()),
         "kernel cache": str(_numba.numba.config.CACHE_DIR) if numba else "none",
         "BLAS": "; ".join(_blas()) or "unknown",
         "GPU": gpu,

@@ -9,6 +9,7 @@ from tolerances import assert_close
 from minigen import Tensor, grad
 from minigen.dispatch import use_kernels
 from minigen.gradcheck import check_grads
+from minigen.kernels import _numba
 from minigen.ops import batch_norm, group_norm, group_norm_silu, instance_norm, layer_norm, silu
 
 DIALECTS = ["numpy", "numba"]
@@ -131,8 +132,8 @@ def test_sums_over_many_blocks_are_right_and_the_same_bits_for_any_number_of_thr
     with use_kernels("numpy"):
         reference = value_and_gradients(NORMS[name], *arrays)
     results = []
-    for threads in ("1", "3"):
-        monkeypatch.setenv("MINIGEN_THREADS", threads)
+    for threads in (1, 3):
+        monkeypatch.setattr(_numba, "_number_of_threads", threads)
         with use_kernels("numba"):
             results.append(value_and_gradients(NORMS[name], *arrays))
     for one, three, expected in zip(*results, reference):

@@ -3,12 +3,15 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import minigen
 from minigen.kernels import _numba
 from minigen.kernels.matmul import matmul_numba, matmul_numpy
 
@@ -31,17 +34,67 @@ def test_every_task_runs_once():
     assert (done == 1).all()
 
 
-def test_an_exception_in_any_share_is_raised_after_all_have_ended():
-    ended = []
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_every_task_runs_once_on_any_number_of_threads(monkeypatch, count):
+    monkeypatch.setattr(_numba, "_number_of_threads", count)
+    done = np.zeros(1001, int)
 
     def work(first, last):
-        if first > 0:
-            raise ValueError("share")
-        ended.append(first)
+        done[first:last] += 1
 
-    with pytest.raises(ValueError, match="share"):
-        _numba.parallel(max(2, _numba.threads()), work)
-    assert ended == [0] or _numba.threads() == 1
+    for _ in range(20):
+        _numba.parallel(1001, work)
+    assert (done == 20).all()
+
+
+@pytest.mark.parametrize("guilty", range(8))
+def test_an_exception_in_any_share_is_raised_after_all_have_ended(monkeypatch, guilty):
+    monkeypatch.setattr(_numba, "_number_of_threads", 2)
+    running = []
+
+    def work(first, last):
+        running.append(first)
+        if first == guilty:
+            raise ValueError(f"share {first}")
+        time.sleep(0.01)
+        running.remove(first)
+
+    with pytest.raises(ValueError, match=f"share {guilty}"):
+        _numba.parallel(8, work)
+    assert running == [guilty]
+    _numba.parallel(8, lambda first, last: None)  # the helper that met the exception still works
+
+
+def test_parallel_calls_may_nest_and_come_from_several_threads(monkeypatch):
+    monkeypatch.setattr(_numba, "_number_of_threads", 3)
+    done = np.zeros((4, 6, 6), int)
+
+    def outer(first, last, caller):
+        for i in range(first, last):
+
+            def inner(start, end, row=caller[i]):
+                row[start:end] += 1
+
+            _numba.parallel(6, inner)
+
+    callers = [threading.Thread(target=_numba.parallel, args=(6, outer, done[i])) for i in range(4)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert (done == 1).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_forked_process_makes_helpers_of_its_own():
+    code = (
+        "import os; from minigen.kernels import _numba; _numba.set_num_threads(2);"
+        "_numba.parallel(8, lambda a, b: None); child = os.fork();"
+        "_numba.parallel(8, lambda a, b: None);"
+        "os._exit(0) if child == 0 else print(os.waitpid(child, 0)[1])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "0", done.stderr
 
 
 def test_products_from_several_threads_at_once_are_right():
@@ -57,20 +110,30 @@ def test_products_from_several_threads_at_once_are_right():
         np.testing.assert_allclose(matmul_numba(a, b), expected, atol=1e-6 * k * 4)
 
 
-@pytest.mark.parametrize("count", ["1", "3"])
-def test_the_number_of_threads_can_be_chosen(count):
-    code = "from minigen.kernels._numba import threads; print(threads())"
-    done = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, "MINIGEN_THREADS": count}, capture_output=True, text=True
-    )
-    assert done.stdout.strip() == count
+VARIABLES = ("MINIGEN_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS")  # the first that is set decides
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_the_environment_chooses_the_number_of_threads(monkeypatch, variable):
+    for i, name in enumerate(VARIABLES):
+        if i < VARIABLES.index(variable):
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, str(3 + i))
+    monkeypatch.setattr(_numba, "_number_of_threads", None)
+    assert _numba.get_num_threads() == 3 + VARIABLES.index(variable)
+    minigen.set_num_threads(1)
+    assert minigen.get_num_threads() == 1
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "two"])
 def test_a_wrong_number_of_threads_is_refused(monkeypatch, count):
     monkeypatch.setenv("MINIGEN_THREADS", count)
+    monkeypatch.setattr(_numba, "_number_of_threads", None)
     with pytest.raises(ValueError, match="MINIGEN_THREADS must be a whole number"):
-        _numba.threads()
+        _numba.get_num_threads()
+    with pytest.raises(ValueError, match="count must be a whole number of at least 1, got"):
+        minigen.set_num_threads(count)
 
 
 def test_scratch_memory_is_kept_and_belongs_to_its_thread():

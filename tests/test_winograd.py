@@ -49,8 +49,8 @@ def three_errors(n, h, w, c, k, padding):
 
 @needs_numba
 @given(
-    n=st.integers(1, 3), h=st.integers(1, 13), w=st.integers(1, 13), c=st.sampled_from([16, 48]),
-    k=st.sampled_from([16, 32]), pad=st.tuples(st.integers(1, 2), st.integers(1, 2)),
+    n=st.integers(1, 3), h=st.integers(1, 13), w=st.integers(1, 13), c=st.sampled_from([16, 19, 48]),
+    k=st.sampled_from([16, 32, 39]), pad=st.tuples(st.integers(1, 2), st.integers(1, 2)),
 )  # fmt: skip
 def test_all_three_products_equal_the_direct_ones_at_any_size(n, h, w, c, k, pad):
     for name, error in three_errors(n, h, w, c, k, pad).items():
@@ -61,6 +61,14 @@ def test_all_three_products_equal_the_direct_ones_at_any_size(n, h, w, c, k, pad
 @pytest.mark.parametrize(("c", "size"), [(64, 32), (128, 16), (256, 8)])
 def test_the_error_stays_in_the_table_at_working_sizes(c, size):
     for name, error in three_errors(2, size, size, c, c, (1, 1)).items():
+        assert error < ERRORS[name], name
+
+
+@needs_numba
+def test_lines_longer_than_a_block_are_cut_into_runs():
+    runs, length, _ = winograd.cut_into_runs((1, 3, 301, 256), 512)
+    assert runs > 1 and length < 301 / 4
+    for name, error in three_errors(1, 3, 301, 256, 256, (1, 1)).items():
         assert error < ERRORS[name], name
 
 
@@ -80,10 +88,12 @@ def test_an_empty_batch_gives_an_empty_result_and_a_zero_gradient():
 
 @needs_numba
 def test_which_convolutions_take_this_route():
-    def taken(dtype=np.float32, shape=(3, 3, 32, 64), stride=UNIT, padding=UNIT, dilation=UNIT, groups=1):
-        return winograd.fits(np.dtype(dtype), shape, stride, padding, dilation, groups)
+    def taken(dtype=np.float32, shape=(3, 3, 32, 64), size=(7, 7), stride=UNIT, padding=UNIT, dilation=UNIT, groups=1):
+        return winograd.fits(np.dtype(dtype), shape, size, stride, padding, dilation, groups)
 
     assert taken()
+    assert taken(shape=(3, 3, 19, 40))
+    assert not taken(size=(2, 2))  # one tile would cost as much as 2 x 2 windows
     assert not taken(dtype=np.float64)  # gradient checks
     assert not taken(shape=(3, 3, 1, 64))
     assert not taken(shape=(1, 1, 32, 64))
