@@ -1,10 +1,11 @@
 """Convolution in two dimensions and its two gradients: three products that are one another's transposes.
 
-    forward       y[n,p,q,k]  = b[k] + sum_{i,j,c} x[n, p s + i d - pad, q s + j d - pad, c] w[i,j,c,k]
+    forward       y[n,p,q,k]  = b[n,k] + sum_{i,j,c} x[n, p s + i d - pad, q s + j d - pad, c] w[i,j,c,k]
     input grad    dx          = the transpose of x -> y: every dy[n,p,q] is spread over the window it came from
     weight grad   dw[i,j,c,k] = sum_{n,p,q} x[n, p s + i d - pad, q s + j d - pad, c] dy[n,p,q,k]
 
-with stride s, dilation d, zeros outside x, and sums over the channels c of k's own group.
+with stride s, dilation d, zeros outside x, and sums over the channels c of k's own group. The bias may be one for all
+samples or one for each: a network that tells its layers the noise level adds it there.
 
 For one window position (i, j) this is a matrix product of pixels with w[i,j]: the NumPy definition is
 a loop over window positions. The fast route (im2col) writes the window of every output pixel into one
@@ -14,7 +15,8 @@ row, so that all positions together are one matrix product:
 
 Channels last makes a row a few plain copies: the KW pixels under one line of the window are adjacent.
 
-Shapes   x (N, H, W, C)   w (KH, KW, C / groups, K)   y (N, P, Q, K)      P = (H + 2 pad - d (KH - 1) - 1) // s + 1
+Shapes   x (N, H, W, C)   w (KH, KW, C / groups, K)   b (K,) or (N, K)   y (N, P, Q, K)
+         P = (H + 2 pad - d (KH - 1) - 1) // s + 1, Q likewise
          stride, padding, dilation: (vertical, horizontal)
 Source   Dumoulin and Visin, A guide to convolution arithmetic, 2016; Chellapilla et al. 2006 (im2col);
          deck 000, "Deep Convolutional (DC) GAN"
@@ -34,7 +36,7 @@ def conv2d_numpy(x, w, bias, stride, padding, dilation, groups):
     padded = _pad(x, padding)
     for i, j, xg, wg, yg in _positions_and_groups(padded, w, y, stride, dilation, groups):
         yg += xg @ wg[i, j]
-    return y if bias is None else y + bias
+    return y if bias is None else y + bias.reshape(-1, 1, 1, w.shape[3])
 
 
 def conv2d_input_grad_numpy(dy, w, size, stride, padding, dilation, groups):
@@ -88,10 +90,10 @@ def conv2d_numba(x, w, bias, stride, padding, dilation, groups):
     if groups > 1:
         parts = zip(split(x, groups), split(w, groups), split(bias, groups))
         return np.concatenate([conv2d_numba(*part, stride, padding, dilation, 1) for part in parts], axis=3)
-    single_threaded_blas()
-    y = np.empty((x.shape[0], *size, w.shape[3]), x.dtype)
-    parallel(len(x), forward_samples, x, w, bias, y, stride, padding, dilation)
-    return y
+    if better_turned(w.shape, stride, padding, dilation):
+        y = spread_rows(x, turned(w), size, stride, turned_padding(w.shape, padding), dilation)
+        return y if bias is None else y + bias.reshape(-1, 1, 1, w.shape[3])
+    return gather_rows(x, w, bias, size, stride, padding, dilation)
 
 
 def conv2d_input_grad_numba(dy, w, size, stride, padding, dilation, groups):
@@ -102,10 +104,9 @@ def conv2d_input_grad_numba(dy, w, size, stride, padding, dilation, groups):
         return np.concatenate(
             [conv2d_input_grad_numba(*part, size, stride, padding, dilation, 1) for part in parts], axis=3
         )
-    single_threaded_blas()
-    dx = np.zeros((dy.shape[0], *size, w.shape[2]), dy.dtype)
-    parallel(len(dy), input_grad_samples, dy, w, dx, stride, padding, dilation)
-    return dx
+    if better_turned(w.shape, stride, padding, dilation):
+        return gather_rows(dy, turned(w), None, size, stride, turned_padding(w.shape, padding), dilation)
+    return spread_rows(dy, w, size, stride, padding, dilation)
 
 
 def conv2d_weight_grad_numba(x, dy, window, stride, padding, dilation, groups):
@@ -116,6 +117,49 @@ def conv2d_weight_grad_numba(x, dy, window, stride, padding, dilation, groups):
         return np.concatenate(
             [conv2d_weight_grad_numba(*part, window, stride, padding, dilation, 1) for part in parts], axis=3
         )
+    shape = (*window, x.shape[3], dy.shape[3])
+    if better_turned(shape, stride, padding, dilation):
+        return turned(sum_rows(dy, x, window, stride, turned_padding(shape, padding), dilation))
+    return sum_rows(x, dy, window, stride, padding, dilation)
+
+
+def better_turned(w_shape, stride, padding, dilation):
+    """Whether rows get shorter by turning the convolution round, which needs neighbouring pixels and fewer k than c.
+
+    x -> y gathers windows of x (KH KW C numbers a row), y -> x spreads what each pixel sends (KH KW K numbers). With
+    stride 1 either direction is a convolution with the filter turned by 180 degrees, c and k exchanged, and padding
+    KH - 1 - pad, so the direction with the shorter rows can always be had.
+    """
+    kh, kw, c, k = w_shape
+    return k < c and stride == dilation == (1, 1) and padding[0] < kh and padding[1] < kw and kh * kw > 1
+
+
+def turned(w):
+    return np.ascontiguousarray(w[::-1, ::-1].swapaxes(2, 3))
+
+
+def turned_padding(w_shape, padding):
+    return w_shape[0] - 1 - padding[0], w_shape[1] - 1 - padding[1]
+
+
+def gather_rows(x, w, bias, size, stride, padding, dilation):
+    """y = rows of x's windows @ w + bias"""
+    single_threaded_blas()
+    y = np.empty((x.shape[0], *size, w.shape[3]), x.dtype)
+    parallel(len(x), forward_samples, x, w, bias, y, stride, padding, dilation)
+    return y
+
+
+def spread_rows(dy, w, size, stride, padding, dilation):
+    """dx = dy @ w^T, every row of it added to the window it belongs to."""
+    single_threaded_blas()
+    dx = np.zeros((dy.shape[0], *size, w.shape[2]), dy.dtype)
+    parallel(len(dy), input_grad_samples, dy, w, dx, stride, padding, dilation)
+    return dx
+
+
+def sum_rows(x, dy, window, stride, padding, dilation):
+    """dw = (rows of x's windows)^T @ dy"""
     single_threaded_blas()
     pieces = shares(len(x), get_num_threads())
     dw = np.zeros((len(pieces), *window, x.shape[3], dy.shape[3]), x.dtype)
@@ -135,7 +179,7 @@ def forward_samples(first, last, x, w, bias, y, stride, padding, dilation):
         out = y[a:b].reshape(-1, k)
         np.matmul(rows, weights, out=out)
         if bias is not None:
-            out += bias
+            y[a:b] += bias if bias.ndim == 1 else bias[a:b, None, None]
 
 
 def input_grad_samples(first, last, dy, w, dx, stride, padding, dilation):

@@ -21,7 +21,7 @@ has the padding around it, so that no transform needs to know about edges.
 
 Price    the transforms multiply by up to 8 and cancel: float32 errors near 1e-5 of the largest result, against
          1e-6 directly (table in tests/test_winograd.py). float64, in which gradients are checked, never comes here.
-Shapes   x (N, H, W, C)   w (3, 3, C, K)   bias (K,) or None   y (N, H + 2 pad - 2, W + 2 pad - 2, K);  float32
+Shapes   x (N, H, W, C)   w (3, 3, C, K)   bias (K,), (N, K) or None   y (N, H + 2 pad - 2, W + 2 pad - 2, K);  float32
 Source   Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016, section 4.3
 """
 
@@ -75,7 +75,7 @@ def winograd_numpy(x, w, bias, padding):
     m = np.einsum("abnhwc,abck->abnhwk", v, np.einsum("ai,bj,ijck->abck", G, G, w))
     y = np.einsum("ia,jb,abnhwk->nhiwjk", A_T, A_T, m).reshape(x.shape[0], 4 * down, 4 * across, w.shape[3])
     y = y[:, :p, :q].astype(x.dtype)
-    return y if bias is None else y + bias
+    return y if bias is None else y + bias.reshape(-1, 1, 1, w.shape[3])
 
 
 @jit

@@ -21,6 +21,7 @@ DIALECTS = ("numpy", "numba", "cuda")
 KERNELS = {
     "activation": "relu relu_grad leaky_relu leaky_relu_grad sigmoid sigmoid_grad tanh tanh_grad "
     "softplus softplus_grad silu silu_grad gelu gelu_grad",
+    "arithmetic": "add sum_positions concatenate contiguous",
     "attention": "attention attention_grad",
     "batch_norm": "batch_norm batch_norm_grad",
     "conv": "conv2d conv2d_input_grad conv2d_weight_grad",
@@ -30,7 +31,7 @@ KERNELS = {
     "layer_norm": "layer_norm layer_norm_grad",
     "loss": "mse mse_grad l1 l1_grad bce bce_grad gaussian_nll gaussian_nll_grad kl_gaussian kl_gaussian_grad "
     "kl_gaussians kl_gaussians_grad cross_entropy cross_entropy_grad",
-    "matmul": "matmul",
+    "matmul": "matmul linear",
     "optimizer": "sgd_step rmsprop_step adamw_step ema_step square_norm",
     "philox": "philox_bits philox_uniform philox_normal",
     "pool": "max_pool2d max_pool2d_grad avg_pool2d avg_pool2d_grad",
@@ -38,7 +39,7 @@ KERNELS = {
     "softmax": "softmax softmax_grad log_softmax log_softmax_grad",
 }
 # Handed over as they are: BLAS reads a transposed matrix in place, and optimisers write into their vectors.
-AS_THEY_ARE = {"matmul", "sgd_step", "rmsprop_step", "adamw_step", "ema_step"}
+AS_THEY_ARE = {"matmul", "linear", "contiguous", "sgd_step", "rmsprop_step", "adamw_step", "ema_step"}
 
 
 @contextmanager
@@ -80,7 +81,9 @@ def _dialect(args):
 
 def _plain(a):
     """Numba compiles once for each memory layout: hand it contiguous, aligned, writable arrays and nothing else."""
-    return np.require(a, requirements=("C", "A", "W")) if isinstance(a, np.ndarray) else a
+    if isinstance(a, np.ndarray) and not a.flags.carray:
+        return np.require(a, requirements=("C", "A", "W"))
+    return a
 
 
 @cache

@@ -229,6 +229,7 @@ def conv(name, function, filters, min_side=1, channels=(1, 2, 3, 5), empty=None,
 
 CONVOLUTIONS = [
     conv("3x3", "conv2d", lambda c: [(3, 3, c, 4), (4,)], padding=1),
+    conv("fewer channels out than in", "conv2d", lambda c: [(3, 2, c, 2), (2,)], channels=(3, 5), padding=1),
     conv("1x1, no bias", "conv2d", lambda c: [(1, 1, c, 3)]),
     conv("4x4, stride 2", "conv2d", lambda c: [(4, 4, c, 2), (2,)], min_side=2, stride=2, padding=1),
     conv("uneven", "conv2d", lambda c: [(2, 3, c, 2), (2,)], min_side=3, stride=(1, 3), padding=(2, 0),
@@ -236,6 +237,9 @@ CONVOLUTIONS = [
     conv("groups", "conv2d", lambda c: [(3, 3, c // 2, 6), (6,)], channels=(2, 4), padding=1, groups=2),
     conv("depthwise", "conv2d", lambda c: [(3, 3, 1, 4), (4,)], channels=(4,), padding=2, groups=4, dilation=2,
          empty=((0, 5, 5, 4), (3, 3, 1, 4), (4,))),
+    Case("conv2d[a bias a sample]", lambda x, w, b: ops.conv2d(x, w, b, padding=1), shaped("nhwc", "33ck", "nk"),
+         lambda t, x, w, b: torch_conv2d(t, x, w, padding=1) + b[:, None, None], "conv", kernels=True,
+         empty=((0, 5, 5, 2), (3, 3, 2, 4), (0, 4))),
     conv("2x2, stride 2", "conv_transpose2d", lambda c: [(2, 2, 3, c), (3,)], stride=2),
     conv("4x4, stride 2", "conv_transpose2d", lambda c: [(4, 4, 2, c)], stride=2, padding=1),
     conv("uneven", "conv_transpose2d", lambda c: [(3, 2, 2, c), (2,)], min_side=3, stride=(2, 3), padding=(1, 0),

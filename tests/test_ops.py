@@ -17,7 +17,7 @@ from minigen.tensor import Tensor
 DTYPES = [np.float32, np.float64]
 KERNEL_CASES = [case for case in CASES if case.kernels]
 TWINNED = [case for case in CASES if case.torch]
-NOT_OPERATIONS = {"philox", "optimizer"}  # kernel files with tests of their own
+NOT_OPERATIONS = {"arithmetic", "philox", "optimizer"}  # kernel files with tests of their own
 
 
 def rows(cases):

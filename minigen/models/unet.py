@@ -119,8 +119,7 @@ class ResBlock(nn.Module):
         self.skip = nn.Linear(inputs, outputs, generator) if inputs != outputs else None
 
     def forward(self, x, emb):
-        level = self.time(emb)
-        h = self.conv1(self.norm1(x)) + level.reshape(level.shape[0], 1, 1, level.shape[1])
+        h = self.conv1(self.norm1(x), self.time(emb))
         h = self.conv2(self.dropout(self.norm2(h)))
         return h + (x if self.skip is None else self.skip(x))
 

@@ -20,7 +20,7 @@ from .reduce import sum as sum_over
 
 
 class Conv2d(Operation):
-    """y = C(x, w) + b"""
+    """y = C(x, w) + b, with one bias for all samples (K,), or one for each (N, K)"""
 
     def __init__(self, stride, padding, dilation, groups):
         self.geometry = stride, padding, dilation, groups
@@ -32,7 +32,7 @@ class Conv2d(Operation):
         return (
             Conv2dInputGrad(x.shape[1:3], *self.geometry)(g, w) if needs[0] else None,
             Conv2dWeightGrad(w.shape[:2], *self.geometry)(x, g) if needs[1] else None,
-            *([sum_over(g, (0, 1, 2)) if needs[2] else None] if bias is not None else []),
+            *([sum_over(g, (0, 1, 2) if bias.ndim == 1 else (1, 2)) if needs[2] else None] if bias is not None else []),
         )
 
 
@@ -71,7 +71,7 @@ class Conv2dWeightGrad(Operation):
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     """y[n,p,q,k] = b[k] + sum_{i,j,c} x[n, p s + i d - pad, q s + j d - pad, c] w[i,j,c,k], zeros outside x.
 
-    x (N, H, W, C), weight (KH, KW, C / groups, K), bias (K,) -> y (N, P, Q, K)
+    x (N, H, W, C), weight (KH, KW, C / groups, K), bias (K,), or (N, K): one a sample -> y (N, P, Q, K)
     P = (H + 2 pad - d (KH - 1) - 1) // s + 1, Q likewise. stride, padding and dilation: an integer or (vertical,
     horizontal). With groups, output channels k of group g see the input channels of group g alone.
     Raises ValueError where shapes do not fit or the window is larger than the padded image.
@@ -86,7 +86,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
                 f"the window spans {reach} pixels of {axis}, more than the padded image has: x {x.shape}, "
                 f"weight {weight.shape}, padding={padding}, dilation={dilation}"
             )
-    check_bias(bias, weight.shape[3])
+    check_bias(bias, weight.shape[3], len(x))
     return Conv2d(stride, padding, dilation, groups)(x, weight, *([] if bias is None else [bias]))
 
 
@@ -140,6 +140,7 @@ def check_channels(name, x, weight, expected, groups):
         )
 
 
-def check_bias(bias, channels):
-    if bias is not None and bias.shape != (channels,):
-        raise ValueError(f"bias must have shape ({channels},), got {bias.shape}")
+def check_bias(bias, channels, samples=None):
+    allowed = [(channels,)] if samples is None else [(channels,), (samples, channels)]
+    if bias is not None and bias.shape not in allowed:
+        raise ValueError(f"bias must have shape {' or '.join(map(str, allowed))}, got {bias.shape}")

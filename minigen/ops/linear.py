@@ -1,5 +1,7 @@
 """Matrix products."""
 
+from math import prod
+
 from ..autograd import Operation
 from ..dispatch import dispatch
 from .elementwise import sum_to
@@ -19,6 +21,23 @@ class MatMul(Operation):
         return (
             sum_to(matmul(g, swap(b)), a.shape) if needs[0] else None,
             sum_to(matmul(swap(a), g), b.shape) if needs[1] else None,
+        )
+
+
+class Linear(Operation):
+    """Y = X W + b     dX = G W^T     dW = X^T G     db = sum of G's rows
+
+    X (M, K), W (K, N), b (N,) -> Y (M, N)
+    """
+
+    def forward(self, x, w, bias):
+        return dispatch("linear", x, w, bias)
+
+    def backward(self, g, needs, x, w, bias):
+        return (
+            matmul(g, swap(w)) if needs[0] else None,
+            matmul(swap(x), g) if needs[1] else None,
+            g.sum(0) if needs[2] else None,
         )
 
 
@@ -52,11 +71,11 @@ def linear(x, weight, bias=None):
         raise ValueError(
             f"x has {x.shape[-1]} features but weight expects {weight.shape[0]}: x {x.shape}, weight {weight.shape}"
         )
-    rows = 1
-    for n in x.shape[:-1]:
-        rows *= n
-    y = reshape(matmul(reshape(x, (rows, x.shape[-1])), weight), (*x.shape[:-1], weight.shape[1]))
-    return y if bias is None else y + bias
+    if bias is not None and bias.shape != weight.shape[1:]:
+        raise ValueError(f"bias must have shape ({weight.shape[1]},), got {bias.shape}")
+    rows = reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
+    y = matmul(rows, weight) if bias is None else Linear()(rows, weight, bias)
+    return reshape(y, (*x.shape[:-1], weight.shape[1]))
 
 
 def swap(a):

@@ -1,9 +1,11 @@
 """Reductions: many elements to one.  axis: None (all), an integer, or a tuple; keepdims as in NumPy."""
 
+import builtins
 from math import prod
 
 from ..autograd import Operation
-from .elementwise import sqrt
+from ..dispatch import dispatch
+from .elementwise import LARGE, sqrt
 from .shape import broadcast_to, reshape
 
 
@@ -16,7 +18,12 @@ class Sum(Operation):
         self.axes, self.keepdims = axes, keepdims
 
     def forward(self, x):
-        return x.sum(self.axes, keepdims=self.keepdims)
+        first, last = builtins.min(self.axes, default=0), builtins.max(self.axes, default=-1) + 1
+        if x.size < LARGE or x.dtype.kind != "f" or len(self.axes) != last - first or last == x.ndim:
+            return x.sum(self.axes, keepdims=self.keepdims)
+        shape = x.shape[:first], x.shape[first:last], x.shape[last:]  # adjacent axes, the last one kept
+        y = dispatch("sum_positions", x.reshape([prod(lengths) for lengths in shape]))
+        return y.reshape(shape[0] + (1,) * (self.keepdims * len(shape[1])) + shape[2])
 
     def backward(self, g, needs):
         return broadcast_to(reshape(g, kept_shape(self.shapes[0], self.axes)), self.shapes[0])

@@ -8,7 +8,8 @@ import numpy as np
 
 from ..autograd import Operation, as_tensors
 from ..device import device_of
-from .elementwise import sum_to
+from ..dispatch import dispatch
+from .elementwise import LARGE, sum_to
 
 
 class Reshape(Operation):
@@ -65,7 +66,9 @@ class Index(Operation):
         self.index = index
 
     def forward(self, x):
-        return x[self.index]
+        y = x[self.index]
+        # A large view is copied here, once: every kernel that reads it wants its elements in order.
+        return y if y.size < LARGE or y.flags.c_contiguous else dispatch("contiguous", y)
 
     def backward(self, g, needs):
         return ScatterAdd(self.index, self.shapes[0])(g)
@@ -101,7 +104,10 @@ class Concatenate(Operation):
         self.axis = axis
 
     def forward(self, *xs):
-        return device_of(xs[0]).xp.concatenate(xs, self.axis)
+        if self.axis < xs[0].ndim - 1 or sum(x.size for x in xs) < LARGE:
+            return device_of(xs[0]).xp.concatenate(xs, self.axis)
+        y = dispatch("concatenate", *[x.reshape(-1, x.shape[-1]) for x in xs])
+        return y.reshape(*xs[0].shape[:-1], y.shape[-1])
 
     def backward(self, g, needs):
         ends = np.cumsum([shape[self.axis] for shape in self.shapes])

@@ -1,0 +1,112 @@
+"""Additions and copies of large arrays: no arithmetic to speak of, only memory to read and write, so all threads help.
+
+    add              y = a + b                                  a, b, y of one shape
+    sum_positions    y[n, c] = sum_p x[n, p, c]                 x (N, P, C) -> y (N, C)
+    concatenate      y = the arrays end to end along the last axis: (R, C1), (R, C2), ... -> (R, C1 + C2 + ...)
+    contiguous       y = x, copied so that its elements lie in order: what slices and transposes need once
+
+A network adds wherever two paths meet (skips forward, gradients backward), and the gradient of a bias is a sum over
+positions. Operations call these for LARGE arrays; below that, waking a thread costs more than it saves.
+"""
+
+import numpy as np
+
+from ._numba import jit, parallel
+
+LARGE = 1 << 15  # elements
+BLOCK = 64  # positions that share a partial sum: independent of the number of threads, and so is the result
+
+# ---------------------------------------------------------------- NumPy: the definition
+
+
+def add_numpy(a, b):
+    return a + b
+
+
+def sum_positions_numpy(x):
+    return x.sum(axis=1)
+
+
+def concatenate_numpy(*arrays):
+    return np.concatenate(arrays, axis=1)
+
+
+def contiguous_numpy(x):
+    return np.ascontiguousarray(x)
+
+
+# ---------------------------------------------------------------- CPU: NumPy on a share of the rows, or sums by blocks
+
+
+def add_numba(a, b):
+    y = np.empty(a.shape, np.result_type(a, b))
+    parallel(a.size, share_of_sum, a.reshape(-1), b.reshape(-1), y.reshape(-1), grain=LARGE)
+    return y
+
+
+def sum_positions_numba(x):
+    n, p, c = x.shape
+    blocks = -(-p // BLOCK)
+    sums = np.empty((n, blocks, c), x.dtype)
+    parallel(n * blocks, block_sums, x, sums, grain=1 + LARGE // (BLOCK * max(c, 1)))
+    return sums.sum(axis=1, dtype=np.float64).astype(x.dtype)
+
+
+def concatenate_numba(*arrays):
+    y = np.empty((len(arrays[0]), sum(a.shape[1] for a in arrays)), np.result_type(*arrays))
+    parallel(len(y), share_of_rows, arrays, y, grain=1 + LARGE // max(y.shape[1], 1))
+    return y
+
+
+def contiguous_numba(x):
+    y = np.empty(x.shape, x.dtype)
+    parallel(len(x), share_of_copy, x, y, grain=1 + LARGE * len(x) // max(x.size, 1))
+    return y
+
+
+def share_of_copy(first, last, x, y):
+    np.copyto(y[first:last], x[first:last])
+
+
+def share_of_sum(first, last, a, b, y):
+    np.add(a[first:last], b[first:last], out=y[first:last])
+
+
+def share_of_rows(first, last, arrays, y):
+    np.concatenate([a[first:last] for a in arrays], axis=1, out=y[first:last])
+
+
+@jit
+def block_sums(first, last, x, sums):
+    """sums[n, block] = the sum over the positions of one block."""
+    _, p, c = x.shape
+    for task in range(first, last):
+        n, block = task // sums.shape[1], task % sums.shape[1]
+        total = sums[n, block]
+        total[:] = 0
+        for i in range(block * BLOCK, min(p, (block + 1) * BLOCK)):
+            for k in range(c):
+                total[k] += x[n, i, k]
+
+
+# ---------------------------------------------------------------- CUDA: CuPy's own functions
+
+
+def add_cuda(a, b):
+    return a + b
+
+
+def sum_positions_cuda(x):
+    return x.sum(axis=1)
+
+
+def contiguous_cuda(x):
+    import cupy
+
+    return cupy.ascontiguousarray(x)
+
+
+def concatenate_cuda(*arrays):
+    import cupy
+
+    return cupy.concatenate(arrays, axis=1)
