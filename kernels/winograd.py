@@ -25,6 +25,8 @@ Shapes   x (N, H, W, C)   w (3, 3, C, K)   bias (K,), (N, K) or None   y (N, H +
 Source   Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016, section 4.3
 """
 
+from math import gcd
+
 import numpy as np
 
 from ._numba import get_num_threads, jit, numba, parallel, scratch, shares
@@ -45,6 +47,7 @@ if numba is not None:
     from .simd.vector import BYTES, LANES
 
 CACHE = 1 << 20  # bytes of V and M together: half of a core's L2 cache leaves room for U
+SUMS_CACHE = 1 << 20  # bytes of dU that stay in that cache; more of it is read again for every block
 GAP = 16  # floats between the 36 planes of V, M and U: a power of two apart, they would share the same few cache sets
 
 
@@ -100,7 +103,7 @@ def winograd_numba(x, w, bias, padding):
     y = np.empty((n, h + 2 * padding[0] - 2, width + 2 * padding[1] - 2, k), np.float32)
     u = transformed_filters(w)
     bias = np.zeros((1, k), np.float32) if bias is None else bias.reshape(-1, k)
-    runs, length, per_block = cut_into_runs(y.shape, c + k)
+    runs, length, per_block = cut_into_runs(y.shape, CACHE // (36 * 4 * (c + k)))
     parallel(-(-runs // per_block), share_of_blocks, x, u, bias, y, *padding, runs, length, per_block)
     return y
 
@@ -114,7 +117,7 @@ def winograd_input_grad_numba(dy, w, padding):
 def winograd_weight_grad_numba(x, dy, padding):
     c, k = x.shape[3], dy.shape[3]
     dw = np.zeros((3, 3, c, k), np.float32)
-    runs, length, per_block = cut_into_runs(dy.shape, c + k)
+    runs, length, per_block = cut_into_runs(dy.shape, 32 if 36 * 4 * c * k <= SUMS_CACHE else 64)
     if runs == 0:
         return dw
     pieces = np.array(shares(-(-runs // per_block), get_num_threads()))
@@ -138,15 +141,14 @@ def rounded(number, step):
     return -(-number // step) * step
 
 
-def cut_into_runs(y_shape, channels):
-    """(runs in all, tiles in a run, runs in a block), for blocks whose V and M, `channels` wide together, fit CACHE."""
+def cut_into_runs(y_shape, tiles):
+    """(runs in all, tiles in a run, runs in a block) for blocks of about so many tiles, 16 at least and 64 at most."""
     n, p, q, _ = y_shape
-    most = int(np.clip(CACHE // (36 * 4 * channels), 8, 64))
+    most = min(max(tiles, 16), 64)
     across = -(-q // 4)
     runs_across = -(-across // most)
     length = -(-across // runs_across)
-    per_block = most // length
-    whole = 8 // np.gcd(length, 8)  # runs that make up whole eights of tiles, as the product wants them
+    per_block, whole = most // length, 8 // gcd(length, 8)  # `whole` runs make up eights of tiles, as the product wants
     return n * -(-p // 4) * runs_across, length, per_block // whole * whole or per_block
 
 

@@ -66,7 +66,7 @@ def test_the_error_stays_in_the_table_at_working_sizes(c, size):
 
 @needs_numba
 def test_lines_longer_than_a_block_are_cut_into_runs():
-    runs, length, _ = winograd.cut_into_runs((1, 3, 301, 256), 512)
+    runs, length, _ = winograd.cut_into_runs((1, 3, 301, 256), 16)
     assert runs > 1 and length < 301 / 4
     for name, error in three_errors(1, 3, 301, 256, 256, (1, 1)).items():
         assert error < ERRORS[name], name
