@@ -1,16 +1,28 @@
 """python -m benchmarks NAME: every figure that the README and the closing notes cite, made again."""
 
+import importlib.util
 import json
-import os
 import platform
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import click
 import numpy as np
+from tqdm import tqdm
 
-RESULTS = Path(__file__).parent / "results"
+from . import cases, compare, page, suite
+from .page import RESULTS
+from .paired import cores
+
+WHAT = {
+    "kernels": "Convolutions, norms, attention, softmax, AdamW: one row a shape and pass, and the roofline.",
+    "models": "Training and sampling steps of whole networks.",
+    "memory": "Peak memory of the U-Net's training step.",
+    "scaling": "The U-Net's training step against batch, width and image size.",
+}
+REPETITIONS = {"kernels": 15, "models": 11, "memory": 5, "scaling": 5}
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -18,24 +30,102 @@ def main():
     """Measurements of minigen. Timings are of this machine: read ratios, not seconds."""
 
 
-@main.command()
-@click.option("--repetitions", default=11, show_default=True)
-def models(repetitions):
-    """Training and sampling step of the 6.47 M-parameter U-Net against PyTorch's best eager form."""
-    from .paired import Side, compare
+def add_suite(name):
+    """One command for each suite; all take the same options."""
 
-    rows = {}
-    for form in ("channels_last", "nchw"):
-        ours, theirs = Side("benchmarks.sides.unet_minigen"), Side("benchmarks.sides.unet_torch", form)
-        for name in ours.names:
-            mine, other, ratio = compare(ours, theirs, name, repetitions)
-            rows[f"{name}, torch {form}"] = {"minigen_ms": 1e3 * mine, "torch_ms": 1e3 * other, "torch/minigen": ratio}
-            click.echo(f"{name:8} minigen {1e3 * mine:6.0f} ms  torch {form} {1e3 * other:6.0f} ms  ratio {ratio:.2f}")
-        mine, other = ours.peak_memory(), theirs.peak_memory()
-        rows[f"memory, torch {form}"] = {"minigen_mb": mine, "torch_mb": other, "minigen/torch": mine / other}
-        click.echo(f"memory   minigen {mine:6.0f} MB  torch {form} {other:6.0f} MB  ratio {mine / other:.2f}")
-        ours.close(), theirs.close()
-    write("models", rows)
+    @main.command(name, help=f"{WHAT[name]} Exit code 1 where the two libraries disagree.")
+    @click.option("--against", type=click.Choice(["torch"]), help="the opponent; without one, only our side is timed")
+    @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+    @click.option(
+        "--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="write the figures there"
+    )
+    @click.option("--plot", type=click.Path(file_okay=False, path_type=Path), help="write pictures into this folder")
+    @click.option("--filter", "text", default="", help="only rows whose name contains this text")
+    @click.option("--forms", help="forms of PyTorch to run, separated by commas [default: all that the row has]")
+    @click.option("--repetitions", type=click.IntRange(1), default=REPETITIONS[name], show_default=True)
+    @click.option("--threads", type=click.IntRange(1), default=cores(), help="of both sides [default: every core]")
+    @click.option("--record", is_flag=True, help="keep a full run: benchmarks/results and benchmarks/RESULTS.md")
+    def command(against, device, json_path, plot, text, forms, repetitions, threads, record):
+        if device == "cuda":
+            stop("no CUDA kernel has landed yet, so there is nothing to measure on a GPU: leave --device at cpu")
+        chosen = [case for case in getattr(cases, name)() if text in case.name]
+        wanted = check_forms(forms) if check_opponent(against) else ()
+        if not chosen:
+            stop(f"no row of {name} contains {text!r}")
+        if record and (text or forms or not against):
+            stop("--record keeps full runs only: give --against torch, and neither --filter nor --forms")
+        results = measure(name, chosen, wanted, repetitions, threads)
+        refused = [row["name"] for row in results["results"] if row.get("refused")]
+        keep(name, results, json_path, plot, record and not refused)
+        if refused:
+            click.echo(f"the two libraries disagree on {len(refused)} of {len(chosen)} rows", err=True)
+            sys.exit(1)
+
+
+def measure(name, chosen, forms, repetitions, threads):
+    """Run the suite under a progress bar, a line a row."""
+    runner = suite.run_memory if name == "memory" else suite.run
+    sides = 1 + len(forms) if name == "memory" else 1
+    with tempfile.TemporaryDirectory() as folder, tqdm(
+        total=len(chosen) * repetitions * sides, desc=name, unit="round", leave=False
+    ) as bar:  # fmt: skip
+        figures = runner(
+            chosen, forms, repetitions, threads, folder, lambda row: bar.write(page.line(row)), lambda: bar.update()
+        )
+    for fact, value in figures["machine"].items():
+        click.echo(f"  {fact:16} {page.shown(value)}")
+    return {**how(), **figures}
+
+
+def check_opponent(against):
+    if against and importlib.util.find_spec("torch") is None:
+        stop("--against torch needs PyTorch, which is not installed: pip install 'minigen[parity]'")
+    return against
+
+
+def check_forms(forms):
+    known = {*cases.IMAGE_FORMS, *cases.PLAIN_FORMS}
+    wanted = set(forms.split(",")) if forms else known
+    if wanted - known:
+        stop(f"--forms knows {', '.join(sorted(known))}, got {', '.join(sorted(wanted - known))}")
+    return wanted
+
+
+def stop(message):
+    click.echo(f"error: {message}", err=True)
+    sys.exit(2)
+
+
+def keep(name, results, json_path, plot, record):
+    """Write what was asked for."""
+    text = json.dumps(results, indent=2) + "\n"
+    written = []
+    if json_path:
+        json_path.write_text(text)
+        written.append(json_path)
+    if plot:
+        from . import plots
+
+        written += plots.save(name, results, plot)
+    if record:
+        written += [RESULTS / f"{name}.json", page.PAGE]
+        written[-2].write_text(text)
+        page.PAGE.write_text(page.page(page.committed()))
+    for path in written:
+        click.echo(f"written to {path}")
+
+
+for _name in WHAT:
+    add_suite(_name)
+
+
+@main.command("compare", help=compare.__doc__.partition(": ")[0] + ". Exit code 1 where a row is worse.")
+@click.argument("old", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("new", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+def compare_command(old, new):
+    text, regression = compare.text(*(json.loads(path.read_text()) for path in (old, new)))
+    click.echo(text)
+    sys.exit(int(regression))
 
 
 @main.command()
@@ -61,17 +151,20 @@ def ddpm(seeds, samples, picture):
     write("ddpm", rows)
 
 
+def how():
+    """The command and the commit that figures come from."""
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=RESULTS.parent)
+    return {"command": "python -m benchmarks " + " ".join(sys.argv[1:]), "commit": commit.stdout.strip()}
+
+
 def write(name, figures):
     """Keep figures with what made them: command, commit, machine."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
     record = {
-        "command": "python -m benchmarks " + " ".join(sys.argv[1:]),
-        "commit": commit,
-        "machine": f"{platform.machine()}, {len(os.sched_getaffinity(0))} cores",
+        **how(),
+        "machine": f"{platform.machine()}, {cores()} cores",
         "versions": {"python": platform.python_version(), "numpy": np.__version__},
         "figures": figures,
     }
-    RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(record, indent=2) + "\n")
     click.echo(f"written to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")

@@ -1,20 +1,22 @@
 """The README's table of measurements, made from benchmarks/results: python -m benchmarks.report"""
 
 import json
-from pathlib import Path
 
-RESULTS = Path(__file__).parent / "results"
+from .cases import TITLES
+from .page import RESULTS
 
 
 def table():
     """Markdown: what, how much, and the command that measures it."""
-    ddpm, startup, models = (
-        json.loads((RESULTS / f"{name}.json").read_text()) for name in ("ddpm", "startup", "models")
-    )
-    rows = [*ddpm_rows(ddpm["figures"]), *startup_rows(startup["figures"]), *model_rows(models["figures"])]
-    commands = {"ddpm": ddpm["command"], "startup": startup["command"], "models": models["command"]}
+    records = {path.stem: json.loads(path.read_text()) for path in RESULTS.glob("*.json")}
+    rows = [
+        *ddpm_rows(records["ddpm"]["figures"]),
+        *startup_rows(records["startup"]["figures"]),
+        *model_rows(records["models"]["results"]),
+        *memory_rows(records["memory"]["results"]),
+    ]
     lines = ["| what | measured | command |", "| --- | --- | --- |"]
-    return "\n".join([*lines, *(f"| {what} | {value} | `{commands[name]}` |" for name, what, value in rows)])
+    return "\n".join([*lines, *(f"| {what} | {value} | `{records[name]['command']}` |" for name, what, value in rows)])
 
 
 def ddpm_rows(figures):
@@ -39,20 +41,23 @@ def startup_rows(figures):
     return [("startup", name, f"{seconds:.2f} s") for name, seconds in figures.items()]
 
 
-def model_rows(figures):
-    def slowest(name):
-        return min(row["torch/minigen"] for key, row in figures.items() if key.startswith(f"{name},"))
-
-    memory = max(row["minigen/torch"] for key, row in figures.items() if key.startswith("memory"))
+def model_rows(results):
     return [
-        (
-            "models",
-            "U-Net training step, 6.47 M parameters: PyTorch's time / ours (its best eager form)",
-            f"{slowest('train'):.2f}",
-        ),
-        ("models", "the same network's sampling step", f"{slowest('forward'):.2f}"),
-        ("models", "peak memory of the training: ours / PyTorch's", f"{memory:.2f}"),
+        ("models", f"{title(row)}: time of PyTorch's fastest form ({row['torch_form']}) / ours", f"{row['ratio']:.2f}")
+        for row in results
     ]
+
+
+def memory_rows(results):
+    return [
+        ("memory", f"peak memory, {title(row)}: ours / PyTorch's ({row['torch_form']})", f"{1 / row['ratio']:.2f}")
+        for row in results
+    ]
+
+
+def title(row):
+    """The row's name in words: "unet train 32x64x32" -> TITLES["unet train"]."""
+    return TITLES[row["name"].rpartition(" ")[0]]
 
 
 if __name__ == "__main__":

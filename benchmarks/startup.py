@@ -10,9 +10,9 @@ from statistics import median
 FIRST_STEP = """
 import time
 started = time.perf_counter()
-import sys
-from benchmarks.sides.unet_minigen import prepare
-prepare()["train"]()
+from benchmarks.sides.unet_minigen import build, draw
+from minigen.random import Generator
+build()[1](*draw(Generator(1)))
 print(time.perf_counter() - started)
 """
 

@@ -1,26 +1,54 @@
-"""Our side of the U-Net benchmark: 6.47 M parameters, 32x32x1."""
+"""Our side of the U-Net rows: 6.47 M parameters at width 64."""
 
+from benchmarks.paired import Work
+from benchmarks.sides.data import unet_batch
+from benchmarks.sides.minigen_networks import gradients, share_weights
 from minigen import Tensor, no_grad, ops
 from minigen.models.unet import UNet
 from minigen.optim import AdamW
 from minigen.random import Generator
 
 
-def prepare(batch_size="32"):
-    n, generator = int(batch_size), Generator(0)
-    network = UNet(generator, channels=64, multipliers=(1, 2, 2), blocks=2, attention_levels=(2,))
+def build(width=64):
+    """The network, and train(x, target, t) -> loss: one whole step."""
+    network = UNet(Generator(0), channels=width, multipliers=(1, 2, 2), blocks=2, attention_levels=(2,))
     optimizer = AdamW(network.parameters(), lr=1e-4)
-    shape = (n, 32, 32, 1)
 
-    def train():
-        x, target, t = generator.normal(shape), generator.normal(shape), generator.integers(1, 1001, (n,))
+    def train(x, target, t):
         loss = ops.mse(network(Tensor(x), t), Tensor(target))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        return loss.data
 
-    def forward():
+    return network, train
+
+
+def draw(generator, n=32, pixels=32):
+    """A batch of noise: the draws belong to the step, in training as in sampling."""
+    image = (n, pixels, pixels, 1)
+    return generator.normal(image), generator.normal(image), generator.integers(1, 1001, (n,))
+
+
+def prepare(case, form, folder):
+    shape, generator, given = case["shape"], Generator(1), unet_batch(case)
+    network, train = build(shape["width"])
+    share_weights(case, folder, unet=network)
+
+    def forward(x, t):
         with no_grad():
-            network(Tensor(generator.normal(shape)), generator.integers(1, 1001, (n,)))
+            return network(Tensor(x), t).data
 
-    return {"train": train, "forward": forward}
+    def run_train():
+        train(*draw(generator, shape["n"], shape["pixels"]))
+
+    def run_forward():
+        x, t = generator.normal(given[0].shape), generator.integers(1, 1001, given[2].shape)
+        forward(x, t)
+
+    def check_train():
+        return {"loss": train(*given), **gradients(network), "loss after the step": train(*given)}
+
+    if shape["step"] == "train":
+        return Work(run_train, check_train)
+    return Work(run_forward, lambda: {"prediction": forward(given[0], given[2])})
