@@ -15,6 +15,7 @@ Source   Ioffe and Szegedy, Batch Normalization, ICML 2015, algorithm 1 and the 
 import numpy as np
 
 from ._numba import jit, parallel
+from .group_norm import deviation_sums, normalise, product_sums, project_out, repeated
 
 # ---------------------------------------------------------------- NumPy: the definition
 
@@ -34,70 +35,76 @@ def batch_norm_grad_numpy(dy, x, gamma, mu, rstd):
 
 
 # ---------------------------------------------------------------- Numba: a block of positions is a task
+#
+# The loops are those of group_norm.py, with a block of positions for a sample: rows hold several positions, and what
+# belongs to a channel is repeated to match.
 
-BLOCK = 256  # positions that share one partial sum: independent of the number of threads, and so is the result
+POSITIONS = 256  # a block's: independent of the number of threads, and so is the order of the sums
+SPARSE = 32  # one position in so many gives a first guess of the mean; group_norm.py says why that is close enough
 
 
 def batch_norm_numba(x, gamma, beta, eps):
     p, c = x.shape
-    blocks = -(-p // BLOCK)
-    total, square = np.zeros((blocks, c)), np.zeros((blocks, c))
-    parallel(blocks, deviation_sums, x, total, square)
-    offset = total.sum(axis=0) / p
-    var = np.maximum(square.sum(axis=0) / p - offset**2, 0)
-    mu, scale = (x[0] + offset).astype(x.dtype), (gamma / np.sqrt(var + eps)).astype(x.dtype)
-    y = np.empty_like(x)
-    parallel(p, normalise_positions, x, mu, scale, beta, y)
+    guess = x[::SPARSE].mean(axis=0)
+    total, square = over_blocks(deviation_blocks, x, repeated(guess))
+    offset = total / p
+    var = np.maximum(square / p - offset**2, 0)
+    mu, scale = (guess + offset).astype(x.dtype), (gamma / np.sqrt(var + eps)).astype(x.dtype)
+    y = np.empty((p, c), x.dtype)
+    parallel(blocks(x), normalise_blocks, *map(np.ravel, (x, y)), c, *map(repeated, (mu, scale, beta)))
     return y, mu, var.astype(x.dtype)
 
 
 def batch_norm_grad_numba(dy, x, gamma, mu, rstd):
     p, c = x.shape
-    blocks = -(-p // BLOCK)
-    dgamma, dbeta = np.zeros((blocks, c)), np.zeros((blocks, c))
-    parallel(blocks, batch_norm_grad_sums, dy, x, mu, rstd, dgamma, dbeta)
-    dgamma, dbeta = dgamma.sum(axis=0).astype(x.dtype), dbeta.sum(axis=0).astype(x.dtype)
-    dx = np.empty_like(x)
-    mean_dy_xhat, mean_dy = (dgamma / p).astype(x.dtype), (dbeta / p).astype(x.dtype)
-    parallel(p, batch_norm_grad_positions, dy, x, mu, rstd, gamma * rstd, mean_dy_xhat, mean_dy, dx)
-    return dx, dgamma, dbeta
+    dbeta, product = over_blocks(product_blocks, dy, x, repeated(mu))
+    dgamma, scale = product * rstd, gamma * rstd
+    a, b = (scale * dbeta / p).astype(x.dtype), (scale * rstd * dgamma / p).astype(x.dtype)
+    dx = np.empty((p, c), x.dtype)
+    parallel(blocks(x), project_blocks, *map(np.ravel, (dy, x, dx)), c, *map(repeated, (mu, scale, a, b)))
+    return dx, dgamma.astype(x.dtype), dbeta.astype(x.dtype)
+
+
+def blocks(x):
+    return -(-len(x) // POSITIONS)
+
+
+def over_blocks(worker, *arrays):
+    """The two sums a channel that worker(first, last, flat arrays ..., c, mean, sums (blocks, 2, width)) writes."""
+    *arrays, mean = arrays
+    c = arrays[0].shape[1]
+    sums = np.empty((blocks(arrays[0]), 2, len(mean)))
+    parallel(len(sums), worker, *map(np.ravel, arrays), c, mean, sums)
+    return sums.sum(axis=0).reshape(2, len(mean) // max(c, 1), c).sum(axis=1)
 
 
 @jit
-def deviation_sums(first, last, x, total, square):
-    """Sums of x - x[0] and of its square: a pivot near the mean keeps E[d^2] - E[d]^2 from cancelling."""
-    positions, c = x.shape
-    for block in range(first, last):
-        for j in range(block * BLOCK, min((block + 1) * BLOCK, positions)):
-            for k in range(c):
-                deviation = np.float64(x[j, k]) - x[0, k]
-                total[block, k] += deviation
-                square[block, k] += deviation * deviation
+def block_of(numbers, block, c):
+    return numbers[block * POSITIONS * c : (block + 1) * POSITIONS * c]
 
 
 @jit
-def normalise_positions(first, last, x, mu, scale, beta, y):
-    for j in range(first, last):
-        for k in range(x.shape[1]):
-            y[j, k] = (x[j, k] - mu[k]) * scale[k] + beta[k]
+def deviation_blocks(first, last, x, c, mean, sums):
+    for i in range(first, last):
+        deviation_sums(block_of(x, i, c), 1, mean, sums[i, 0], sums[i, 1])
 
 
 @jit
-def batch_norm_grad_sums(first, last, dy, x, mu, rstd, dgamma, dbeta):
-    positions, c = x.shape
-    for block in range(first, last):
-        for j in range(block * BLOCK, min((block + 1) * BLOCK, positions)):
-            for k in range(c):
-                dbeta[block, k] += dy[j, k]
-                dgamma[block, k] += dy[j, k] * ((x[j, k] - mu[k]) * rstd[k])
+def product_blocks(first, last, dy, x, c, mean, sums):
+    for i in range(first, last):
+        product_sums(block_of(dy, i, c), block_of(x, i, c), mean, sums[i, 0], sums[i, 1])
 
 
 @jit
-def batch_norm_grad_positions(first, last, dy, x, mu, rstd, scale, mean_dy_xhat, mean_dy, dx):
-    for j in range(first, last):
-        for k in range(x.shape[1]):
-            xhat = (x[j, k] - mu[k]) * rstd[k]
-            dx[j, k] = scale[k] * (dy[j, k] - mean_dy[k] - xhat * mean_dy_xhat[k])
+def normalise_blocks(first, last, x, y, c, mu, scale, beta):
+    for i in range(first, last):
+        normalise(block_of(x, i, c), mu, scale, beta, False, block_of(y, i, c))
+
+
+@jit
+def project_blocks(first, last, dy, x, dx, c, mu, scale, a, b):
+    for i in range(first, last):
+        project_out(block_of(dy, i, c), block_of(x, i, c), mu, scale, a, b, block_of(dx, i, c))
 
 
 # ---------------------------------------------------------------- CUDA: batch_norm.cu is to come; one block a channel

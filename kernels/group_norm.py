@@ -23,7 +23,8 @@ Source   Wu and He, Group Normalization, ECCV 2018, eq. 1 to 7; deck 002, "Netwo
 import numpy as np
 
 from ._numba import jit, parallel
-from .activation import logistic, silu_grad_numpy, silu_numpy
+from .activation import silu_grad_numpy, silu_numpy
+from .simd.transcendental import exp
 
 # ---------------------------------------------------------------- NumPy: the definition
 
@@ -64,108 +65,196 @@ def _standardise(x, mu, rstd):
 
 
 # ---------------------------------------------------------------- Numba: one task a sample
+#
+# The compiler turns a loop over contiguous numbers into vector instructions, at a price for each time it is entered.
+# So a sample is not read position by position, C numbers at a time, but in rows of several positions, WIDTH numbers
+# or somewhat more; gamma, beta and the statistics are repeated to match. The last row may be shorter.
+# No loop touches many arrays, and none writes to an array that it also reads under another name: the compiler lets
+# the loop check that what it writes overlaps nothing that it reads, and goes number by number where it does.
+
+WIDTH = 256
+BLOCK = 32  # rows that are summed in x's own precision, before that sum is added to the others in float64
+SPARSE = 16  # one row in so many is read for the first guess of the mean
 
 
 def group_norm_numba(x, gamma, beta, groups, eps, silu):
-    n, _, _ = x.shape
-    y, mu, rstd = np.empty_like(x), np.empty((n, groups), x.dtype), np.empty((n, groups), x.dtype)
-    parallel(n, group_norm_samples, x, gamma, beta, groups, eps, silu, y, mu, rstd)
-    return y, mu, rstd
+    n, p, c = x.shape
+    y, mu, rstd = np.empty((n, p * c), x.dtype), np.empty((n, groups), x.dtype), np.empty((n, groups), x.dtype)
+    parallel(n, group_norm_samples, x.reshape(n, p * c), repeated(gamma), repeated(beta), c, eps, silu, y, mu, rstd)
+    return y.reshape(x.shape), mu, rstd
 
 
 def group_norm_grad_numba(dy, x, gamma, beta, mu, rstd, silu):
-    n, _, c = x.shape
-    dx, dgamma, dbeta = np.empty_like(x), np.zeros((n, c)), np.zeros((n, c))
-    parallel(n, group_norm_grad_samples, dy, x, gamma, beta, mu, rstd, silu, dx, dgamma, dbeta)
+    n, p, c = x.shape
+    dx, dgamma, dbeta = np.empty((n, p * c), x.dtype), np.zeros((n, c)), np.zeros((n, c))
+    given = dy.reshape(n, p * c), x.reshape(n, p * c), repeated(gamma), repeated(beta), mu, rstd
+    parallel(n, group_norm_grad_samples, *given, silu, dx, dgamma, dbeta)
     # One sum a sample, added up in the order of the samples: the result does not depend on the threads.
-    return dx, dgamma.sum(axis=0).astype(x.dtype), dbeta.sum(axis=0).astype(x.dtype)
+    return dx.reshape(x.shape), dgamma.sum(axis=0).astype(x.dtype), dbeta.sum(axis=0).astype(x.dtype)
+
+
+def repeated(per_channel):
+    """One number a channel, again and again, WIDTH times or somewhat more."""
+    return np.tile(per_channel, -(-WIDTH // max(len(per_channel), 1)))
 
 
 @jit
-def to_group_means(sums, groups, positions):
-    """Per-channel sums over the positions become, in place, the mean over each channel's group."""
-    size = len(sums) // groups
-    for g in range(groups):
-        total = 0.0
-        for k in range(g * size, (g + 1) * size):
+def group_sum(sums, g, groups, c):
+    """Of a row of sums, those that belong to the channels of group g."""
+    total = 0.0
+    for start in range(g * (c // groups), len(sums), max(c, 1)):
+        for k in range(start, start + c // groups):
             total += sums[k]
-        for k in range(g * size, (g + 1) * size):
-            sums[k] = total / max(positions * size, 1)
+    return total
 
 
 @jit
-def group_norm_samples(first, last, x, gamma, beta, groups, eps, silu, y, mu, rstd):
-    """Three sweeps over a sample: mean, variance, result.
+def fill_group(row, g, groups, c, value):
+    for start in range(g * (c // groups), len(row), max(c, 1)):
+        for k in range(start, start + c // groups):
+            row[k] = value
 
-    Channels are contiguous, so every sweep runs over whole rows and vectorises. Sums are taken in
-    float64, and the variance from deviations: E[x^2] - mu^2 would cancel where |mu| >> std.
+
+@jit
+def deviation_sums(numbers, every, centre, total, square):
+    """Write the sums over rows 0, every, 2 every ... of d = row - centre and of d^2 -> how many numbers were read."""
+    width, count = len(centre), 0
+    step = max(width * every, 1)
+    part, part_square = np.empty(width, numbers.dtype), np.empty(width, numbers.dtype)
+    total[:] = 0
+    square[:] = 0
+    for start in range(0, len(numbers), BLOCK * step):
+        part[:] = 0
+        part_square[:] = 0
+        for at in range(start, min(start + BLOCK * step, len(numbers)), step):
+            row = numbers[at : at + width]
+            count += len(row)
+            for k in range(len(row)):
+                deviation = row[k] - centre[k]
+                part[k] += deviation
+                part_square[k] += deviation * deviation
+        for k in range(width):
+            total[k] += part[k]
+            square[k] += part_square[k]
+    return count
+
+
+@jit
+def group_norm_samples(first, last, x, gamma, beta, c, eps, silu, y, mu, rstd):
+    """Sweeps over a sample: a guess m of the mean, from few rows; mean and variance, from deviations; the result.
+
+    E[x^2] - mu^2 would cancel where |mu| >> std. E[(x - m)^2] - (mu - m)^2 does not: m is the mean of one number in
+    16, and those alone contribute (mu - m)^2 / 16 or more to the variance, so that |mu - m| <= 4 std.
     """
-    _, p, c = x.shape
-    mean, var = np.empty(c), np.empty(c)
-    centre, scale = np.empty(c, x.dtype), np.empty(c, x.dtype)
+    groups, width = mu.shape[1], len(gamma)
+    total, square = np.empty(width), np.empty(width)
+    centre, scale = np.empty(width, x.dtype), np.empty(width, x.dtype)
     for i in range(first, last):
-        for k in range(c):
-            mean[k] = var[k] = 0
-        for j in range(p):
-            for k in range(c):
-                mean[k] += x[i, j, k]
-        to_group_means(mean, groups, p)
-        for j in range(p):
-            for k in range(c):
-                deviation = x[i, j, k] - mean[k]
-                var[k] += deviation * deviation
-        to_group_means(var, groups, p)
+        centre[:] = 0
+        count = max(deviation_sums(x[i], SPARSE, centre, total, square) // groups, 1)
+        for g in range(groups):
+            mu[i, g] = group_sum(total, g, groups, c) / count
+            fill_group(centre, g, groups, c, mu[i, g])
+        count = max(deviation_sums(x[i], 1, centre, total, square) // groups, 1)
+        for g in range(groups):
+            offset = group_sum(total, g, groups, c) / count
+            var = group_sum(square, g, groups, c) / count - offset * offset
+            mu[i, g], rstd[i, g] = mu[i, g] + offset, 1 / np.sqrt((0 if var < 0 else var) + eps)
+            fill_group(centre, g, groups, c, mu[i, g])
+            fill_group(scale, g, groups, c, rstd[i, g])
+        for k in range(width):
+            scale[k] *= gamma[k]
+        normalise(x[i], centre, scale, beta, silu, y[i])
 
-        for k in range(c):
-            g = k // (c // groups)
-            mu[i, g], rstd[i, g] = mean[k], 1 / np.sqrt(var[k] + eps)
-            centre[k], scale[k] = mean[k], gamma[k] * rstd[i, g]
-        for j in range(p):
-            for k in range(c):
-                y[i, j, k] = (x[i, j, k] - centre[k]) * scale[k] + beta[k]
-            if silu:
-                for k in range(c):
-                    y[i, j, k] *= logistic(y[i, j, k])
+
+@jit
+def normalise(x, centre, scale, beta, silu, y):
+    """y = z or silu(z), z = (x - centre) scale + beta."""
+    one = x.dtype.type(1)  # a plain 1 would lift float32 to float64
+    for at in range(0, len(x), max(len(centre), 1)):
+        row, result = x[at : at + len(centre)], y[at : at + len(centre)]
+        if silu:
+            for k in range(len(row)):
+                z = (row[k] - centre[k]) * scale[k] + beta[k]
+                result[k] = z / (one + exp(-z))
+        else:
+            for k in range(len(row)):
+                result[k] = (row[k] - centre[k]) * scale[k] + beta[k]
 
 
 @jit
 def group_norm_grad_samples(first, last, dy, x, gamma, beta, mu, rstd, silu, dx, dgamma, dbeta):
-    """Two sweeps over a sample: dz and its sums, then dx. Between them dz waits in dx, so that no exp is taken twice.
+    """Sweeps over a sample: dz, so that no exp is taken twice; the sums of dz and of dz xhat; dx.
 
     The sums for dgamma and dbeta, weighted by gamma, are also the two group means that dx needs.
     """
-    _, p, c = x.shape
-    groups, one = mu.shape[1], x.dtype.type(1)  # a plain 1 would lift float32 to float64
-    centre, inverse = np.empty(c, x.dtype), np.empty(c, x.dtype)
-    mean_dxhat, mean_dxhat_xhat = np.empty(c), np.empty(c)
-    a, b = np.empty(c, x.dtype), np.empty(c, x.dtype)  # the same two in x's dtype, times rstd
+    groups, width, c = mu.shape[1], len(gamma), dgamma.shape[1]
+    count = max(x.shape[1] // groups, 1)
+    total, product, dz_of_silu = np.empty(width), np.empty(width), np.empty(x.shape[1] if silu else 0, x.dtype)
+    centre, scale = np.empty(width, x.dtype), np.empty(width, x.dtype)
+    a, b = np.empty(width, x.dtype), np.empty(width, x.dtype)
     for i in range(first, last):
-        for k in range(c):
-            g = k // (c // groups)
-            centre[k], inverse[k] = mu[i, g], rstd[i, g]
+        for g in range(groups):
+            fill_group(centre, g, groups, c, mu[i, g])
+            fill_group(scale, g, groups, c, rstd[i, g])
+        for k in range(width):
+            scale[k] *= gamma[k]
+        if silu:
+            through_silu(dy[i], x[i], centre, scale, beta, dz_of_silu)
+        dz = dz_of_silu if silu else dy[i]
+        product_sums(dz, x[i], centre, total, product)
+        for k in range(width):
+            dbeta[i, k % c] += total[k]
+            dgamma[i, k % c] += product[k]
+            total[k] *= scale[k]
+            product[k] *= scale[k]
+        for g in range(groups):
+            for k in range(g * (c // groups), (g + 1) * (c // groups)):
+                dgamma[i, k] *= rstd[i, g]
+            fill_group(a, g, groups, c, group_sum(total, g, groups, c) / count)
+            fill_group(b, g, groups, c, rstd[i, g] ** 2 * group_sum(product, g, groups, c) / count)
+        project_out(dz, x[i], centre, scale, a, b, dx[i])
 
-        for j in range(p):
-            for k in range(c):
-                dx[i, j, k] = dy[i, j, k]
-            if silu:
-                for k in range(c):
-                    z = (x[i, j, k] - centre[k]) * inverse[k] * gamma[k] + beta[k]
-                    s = logistic(z)
-                    dx[i, j, k] *= s * (one + z * (one - s))
-            for k in range(c):
-                dbeta[i, k] += dx[i, j, k]
-                dgamma[i, k] += dx[i, j, k] * ((x[i, j, k] - centre[k]) * inverse[k])
 
-        for k in range(c):
-            mean_dxhat[k], mean_dxhat_xhat[k] = dbeta[i, k] * gamma[k], dgamma[i, k] * gamma[k]
-        to_group_means(mean_dxhat, groups, p)
-        to_group_means(mean_dxhat_xhat, groups, p)
-        for k in range(c):
-            a[k], b[k] = mean_dxhat[k] * inverse[k], mean_dxhat_xhat[k] * inverse[k]
-        for j in range(p):
-            for k in range(c):
-                xhat = (x[i, j, k] - centre[k]) * inverse[k]
-                dx[i, j, k] = gamma[k] * inverse[k] * dx[i, j, k] - (a[k] + xhat * b[k])
+@jit
+def through_silu(dy, x, centre, scale, beta, dz):
+    """dz = dy s (1 + z (1 - s)), z as in `normalise`."""
+    one = x.dtype.type(1)
+    for at in range(0, len(x), max(len(centre), 1)):
+        g, row, result = dy[at : at + len(centre)], x[at : at + len(centre)], dz[at : at + len(centre)]
+        for k in range(len(row)):
+            z = (row[k] - centre[k]) * scale[k] + beta[k]
+            s = one / (one + exp(-z))
+            result[k] = g[k] * s * (one + z * (one - s))
+
+
+@jit
+def product_sums(dz, x, centre, total, product):
+    """Write the sums over the rows of dz and of dz (x - centre)."""
+    width = max(len(centre), 1)
+    part, part_product = np.empty(len(centre), x.dtype), np.empty(len(centre), x.dtype)
+    total[:] = 0
+    product[:] = 0
+    for start in range(0, len(x), BLOCK * width):
+        part[:] = 0
+        part_product[:] = 0
+        for at in range(start, min(start + BLOCK * width, len(x)), width):
+            g, row = dz[at : at + width], x[at : at + width]
+            for k in range(len(row)):
+                part[k] += g[k]
+                part_product[k] += g[k] * (row[k] - centre[k])
+        for k in range(len(centre)):
+            total[k] += part[k]
+            product[k] += part_product[k]
+
+
+@jit
+def project_out(dz, x, centre, scale, a, b, dx):
+    """dx = scale dz - a - b (x - centre): what is left without the parts along 1 and along xhat."""
+    for at in range(0, len(x), max(len(centre), 1)):
+        g, row, result = dz[at : at + len(centre)], x[at : at + len(centre)], dx[at : at + len(centre)]
+        for k in range(len(row)):
+            result[k] = scale[k] * g[k] - (a[k] + b[k] * (row[k] - centre[k]))
 
 
 # ---------------------------------------------------------------- CUDA: group_norm.cu is to come; one block a group

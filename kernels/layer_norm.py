@@ -51,46 +51,61 @@ def layer_norm_numba(x, gamma, beta, eps):
 
 def layer_norm_grad_numba(dy, x, gamma, mu, rstd):
     blocks = -(-len(x) // BLOCK)
-    dx, dgamma, dbeta = np.empty_like(x), np.zeros((blocks, x.shape[1])), np.zeros((blocks, x.shape[1]))
+    dx, (dgamma, dbeta) = np.empty_like(x), np.zeros((2, blocks, x.shape[1]), x.dtype)
     parallel(blocks, layer_norm_grad_blocks, dy, x, gamma, mu, rstd, dx, dgamma, dbeta)
     # The blocks do not depend on the number of threads, so neither does the order of this sum.
-    return dx, dgamma.sum(axis=0).astype(x.dtype), dbeta.sum(axis=0).astype(x.dtype)
+    return dx, *(a.sum(axis=0, dtype=np.float64).astype(x.dtype) for a in (dgamma, dbeta))
 
 
 @jit
 def layer_norm_rows(first, last, x, gamma, beta, eps, y, mu, rstd):
-    """Sums in float64, the variance from deviations: E[x^2] - mu^2 would cancel where |mu| >> std."""
-    _, c = x.shape
+    """The variance from deviations: E[x^2] - mu^2 would cancel where |mu| >> std.
+
+    Sums start from a zero of x's own dtype, as a plain 0.0 would lift the loop to float64. Should the mean be a little
+    off by that, the mean of the deviations from it says by how much.
+    """
+    zero, count = x.dtype.type(0), x.dtype.type(max(x.shape[1], 1))
     for i in range(first, last):
-        total = 0.0
-        for k in range(c):
-            total += x[i, k]
-        mean = total / max(c, 1)
-        square = 0.0
-        for k in range(c):
-            square += (x[i, k] - mean) ** 2
-        mu[i], rstd[i] = mean, 1 / np.sqrt(square / max(c, 1) + eps)
-        for k in range(c):
-            y[i, k] = (x[i, k] - mu[i]) * rstd[i] * gamma[k] + beta[k]
+        row, result, total = x[i], y[i], zero
+        for k in range(len(row)):
+            total += row[k]
+        mean, offset, square = total / count, zero, zero
+        for k in range(len(row)):
+            deviation = row[k] - mean
+            offset += deviation
+            square += deviation * deviation
+        offset /= count
+        var = square / count - offset * offset
+        mu[i], rstd[i] = mean + offset, 1 / np.sqrt((0 if var < 0 else var) + eps)
+        centre, scale = mu[i], rstd[i]
+        for k in range(len(row)):
+            result[k] = (row[k] - centre) * scale * gamma[k] + beta[k]
 
 
 @jit
 def layer_norm_grad_blocks(first, last, dy, x, gamma, mu, rstd, dx, dgamma, dbeta):
-    rows, c = x.shape
+    """A block's sums in x's own dtype: they are added up in float64.
+
+    Few arrays a loop, as in group_norm.py: sums of a row; then sums of a column; then dx.
+    """
+    zero, count = x.dtype.type(0), x.dtype.type(max(x.shape[1], 1))
     for block in range(first, last):
-        for i in range(block * BLOCK, min((block + 1) * BLOCK, rows)):
-            sum_dxhat = sum_dxhat_xhat = 0.0
-            for k in range(c):
-                xhat = (x[i, k] - mu[i]) * rstd[i]
-                dbeta[block, k] += dy[i, k]
-                dgamma[block, k] += dy[i, k] * xhat
-                sum_dxhat += dy[i, k] * gamma[k]
-                sum_dxhat_xhat += dy[i, k] * gamma[k] * xhat
-            mean_dxhat = x.dtype.type(sum_dxhat / max(c, 1))
-            mean_dxhat_xhat = x.dtype.type(sum_dxhat_xhat / max(c, 1))
-            for k in range(c):
-                xhat = (x[i, k] - mu[i]) * rstd[i]
-                dx[i, k] = rstd[i] * (dy[i, k] * gamma[k] - mean_dxhat - xhat * mean_dxhat_xhat)
+        sum_dy_xhat, sum_dy = dgamma[block], dbeta[block]
+        for i in range(block * BLOCK, min((block + 1) * BLOCK, len(x))):
+            row, g, result, centre, scale = x[i], dy[i], dx[i], mu[i], rstd[i]
+            mean_dxhat = mean_dxhat_xhat = zero
+            for k in range(len(row)):
+                dxhat = g[k] * gamma[k]
+                mean_dxhat += dxhat
+                mean_dxhat_xhat += dxhat * ((row[k] - centre) * scale)
+            mean_dxhat /= count
+            mean_dxhat_xhat /= count
+            for k in range(len(row)):
+                sum_dy[k] += g[k]
+                sum_dy_xhat[k] += g[k] * ((row[k] - centre) * scale)
+            for k in range(len(row)):
+                xhat = (row[k] - centre) * scale
+                result[k] = scale * (g[k] * gamma[k] - mean_dxhat - xhat * mean_dxhat_xhat)
 
 
 # ---------------------------------------------------------------- CUDA: layer_norm.cu is to come; one warp a row

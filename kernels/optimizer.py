@@ -80,6 +80,8 @@ def square_norm_numpy(g):
 #
 # The scalars are worked out in float64 and rounded once to the vectors' type: 1 - beta2 taken in
 # float32 would be off by 5e-5, and a float64 scalar would drag the whole loop to float64.
+# Every loop runs from 0 over its own slice: an index that might be negative, for all the compiler knows, and then
+# count from the end, would keep it from using vectors.
 
 GRAIN = 1 << 14  # elements that are worth a thread
 BLOCK = 1 << 12  # elements a sum: blocks, not threads, set the order of adding, so any thread count gives the same bits
@@ -116,14 +118,16 @@ def square_norm_numba(g):
 
 @jit
 def sgd_elements(first, last, p, g, b, lr, momentum, decay):
-    for i in range(first, last):
+    p, g, b = p[first:last], g[first:last], b[first:last]
+    for i in range(len(p)):
         b[i] = momentum * b[i] + (g[i] + decay * p[i])
         p[i] -= lr * b[i]
 
 
 @jit
 def rmsprop_elements(first, last, p, g, v, lr, alpha, one_minus_alpha, eps):
-    for i in range(first, last):
+    p, g, v = p[first:last], g[first:last], v[first:last]
+    for i in range(len(p)):
         v[i] = alpha * v[i] + one_minus_alpha * g[i] * g[i]
         p[i] -= lr * g[i] / (np.sqrt(v[i]) + eps)
 
@@ -131,7 +135,8 @@ def rmsprop_elements(first, last, p, g, v, lr, alpha, one_minus_alpha, eps):
 @jit
 def adamw_elements(first, last, p, g, m, v, beta1, one_minus_beta1, beta2, one_minus_beta2, lr, root, eps, shrink):
     """lr and root hold the bias corrections: lr / (1 - beta1^k) and 1 / sqrt(1 - beta2^k)."""
-    for i in range(first, last):
+    p, g, m, v = p[first:last], g[first:last], m[first:last], v[first:last]
+    for i in range(len(p)):
         m[i] = beta1 * m[i] + one_minus_beta1 * g[i]
         v[i] = beta2 * v[i] + one_minus_beta2 * g[i] * g[i]
         p[i] = shrink * p[i] - lr * m[i] / (np.sqrt(v[i]) * root + eps)
@@ -139,16 +144,17 @@ def adamw_elements(first, last, p, g, m, v, beta1, one_minus_beta1, beta2, one_m
 
 @jit
 def ema_elements(first, last, ema, p, one_minus_d):
-    for i in range(first, last):
+    ema, p = ema[first:last], p[first:last]
+    for i in range(len(p)):
         ema[i] += one_minus_d * (p[i] - ema[i])
 
 
 @jit
 def square_norm_blocks(first, last, g, sums):
     for block in range(first, last):
-        total = 0.0
-        for i in range(block * BLOCK, min((block + 1) * BLOCK, len(g))):
-            total += np.float64(g[i]) * np.float64(g[i])
+        numbers, total = g[block * BLOCK : (block + 1) * BLOCK], 0.0
+        for i in range(len(numbers)):
+            total += np.float64(numbers[i]) * np.float64(numbers[i])
         sums[block] = total
 
 

@@ -46,6 +46,9 @@ def _top(x):
 
 
 # ---------------------------------------------------------------- Numba: the rows shared over the threads
+#
+# Sums start from a zero of x's own dtype: a plain 0.0 would lift every loop to float64. A row's sum is taken as 8 or
+# more sums side by side, in vectors, which keeps float32's rounding small.
 
 GRAIN = 1 << 12  # elements that are worth a thread
 
@@ -58,8 +61,12 @@ def _over_rows(worker, *arrays):
     return new
 
 
+def _bits(x):
+    return np.ascontiguousarray(x).view(f"i{x.itemsize}")
+
+
 def softmax_numba(x):
-    return _over_rows(softmax_rows, x)
+    return _over_rows(softmax_rows, x, _bits(x))
 
 
 def softmax_grad_numba(g, y):
@@ -67,7 +74,7 @@ def softmax_grad_numba(g, y):
 
 
 def log_softmax_numba(x):
-    return _over_rows(log_softmax_rows, x)
+    return _over_rows(log_softmax_rows, x, _bits(x))
 
 
 def log_softmax_grad_numba(g, y):
@@ -85,20 +92,40 @@ def largest(x):
 
 
 @jit
-def softmax_rows(first, last, x, y):
+def largest_bits(bits):
+    """`largest` on the bits of floats as integers, which it returns too: integers' maxima vectorise, floats' do not.
+
+    Integers order like the floats of their bits once all bits of a negative one, but for the sign, are flipped.
+    A NaN of positive sign is the largest of all; one of negative sign shows in the exp(x_j - top) that it enters.
+    """
+    sign = 8 * bits.itemsize - 1
+    rest = (1 << sign) - 1
+    top = bits.dtype.type(-rest - 1)
+    for j in range(len(bits)):
+        top = max(top, bits.dtype.type(bits[j] ^ ((bits[j] >> sign) & rest)))
+    return top ^ ((top >> sign) & rest)
+
+
+@jit
+def softmax_rows(first, last, x, bits, y):
+    winner, zero, one = np.empty(1, bits.dtype), x.dtype.type(0), x.dtype.type(1)
+    top = winner.view(x.dtype)
     for i in range(first, last):
-        top, total = largest(x[i]), 0.0
-        for j in range(x.shape[1]):
-            y[i, j] = exp(x[i, j] - top)
-            total += y[i, j]
-        for j in range(x.shape[1]):
-            y[i, j] /= total
+        winner[0] = largest_bits(bits[i])
+        row, result, peak, total = x[i], y[i], top[0], zero
+        for j in range(len(row)):
+            result[j] = exp(row[j] - peak)
+            total += result[j]
+        share = one / total
+        for j in range(len(row)):
+            result[j] *= share
 
 
 @jit
 def softmax_grad_rows(first, last, g, y, dx):
+    zero = y.dtype.type(0)
     for i in range(first, last):
-        mean = 0.0  # of g under y, in float64: it is about to cancel against g
+        mean = zero  # of g under y
         for j in range(y.shape[1]):
             mean += g[i, j] * y[i, j]
         for j in range(y.shape[1]):
@@ -106,21 +133,25 @@ def softmax_grad_rows(first, last, g, y, dx):
 
 
 @jit
-def log_softmax_rows(first, last, x, y):
+def log_softmax_rows(first, last, x, bits, y):
+    winner, zero = np.empty(1, bits.dtype), x.dtype.type(0)
+    top = winner.view(x.dtype)
     for i in range(first, last):
-        top, total = largest(x[i]), 0.0
-        for j in range(x.shape[1]):
-            y[i, j] = x[i, j] - top
-            total += exp(y[i, j])
+        winner[0] = largest_bits(bits[i])
+        row, result, peak, total = x[i], y[i], top[0], zero
+        for j in range(len(row)):
+            result[j] = row[j] - peak
+            total += exp(result[j])
         log_total = np.log(total)
-        for j in range(x.shape[1]):
-            y[i, j] -= log_total
+        for j in range(len(row)):
+            result[j] -= log_total
 
 
 @jit
 def log_softmax_grad_rows(first, last, g, y, dx):
+    zero = y.dtype.type(0)
     for i in range(first, last):
-        total = 0.0
+        total = zero
         for j in range(y.shape[1]):
             total += g[i, j]
         for j in range(y.shape[1]):
