@@ -19,6 +19,7 @@ themselves depend on the number of threads only. `set_num_threads`, or MINIGEN_T
 OMP_NUM_THREADS in the environment, chooses that number; otherwise it is every core we may run on.
 """
 
+import ctypes
 import hashlib
 import math
 import mmap
@@ -100,8 +101,10 @@ def parallel(tasks, worker, *args, grain=1):
             worker(first, last, *args)
 
     hired = [_idle.pop() if _idle else Helper() for _ in range(min(get_num_threads(), len(cut)) - 1)]
+    taken = [current_cpu()]
     for helper in hired:
-        helper.begin(work)
+        helper.begin(work, set(taken))
+        taken.append(helper.cpu)
     try:
         work()
     finally:
@@ -115,16 +118,25 @@ SHARES_A_THREAD = 4
 
 
 class Helper:
-    """A thread that waits until it is told to work. Two locks are all it waits on: a pool of futures takes twice as
-    long to hand a call over, and that is felt where a network of small layers makes hundreds of calls a step."""
+    """A thread that waits until it is told to work, and then works on a processor of its own.
+
+    Two locks are all it waits on: a pool of futures takes twice as long to hand a call over, and that is felt where a
+    network of small layers makes hundreds of calls a step.
+
+    A thread that is woken may be put on the processor of the thread that woke it, and some schedulers leave it there
+    for longer than the work lasts: both then take turns, in twice the time, while the other processor idles. So a
+    helper that finds itself on a processor that is taken moves away.
+    """
+
+    cpu = None  # where it was last seen
 
     def __init__(self):
         self.told, self.done = threading.Lock(), threading.Lock()
         self.told.acquire(), self.done.acquire()
         threading.Thread(target=self.serve, name="minigen", daemon=True).start()
 
-    def begin(self, work):
-        self.work, self.error = work, None
+    def begin(self, work, taken):
+        self.work, self.taken, self.error = work, taken, None
         self.told.release()
 
     def end(self):
@@ -136,12 +148,27 @@ class Helper:
     def serve(self):
         while self.told.acquire():
             try:
+                self.move_away()
                 self.work()
             except BaseException as error:
                 self.error = error
             self.done.release()
 
+    def move_away(self):
+        self.cpu = current_cpu()
+        if self.cpu is not None and self.cpu in self.taken:
+            free = os.sched_getaffinity(os.getpid()) - self.taken
+            if free:
+                os.sched_setaffinity(0, free)  # of this thread alone
+                self.cpu = current_cpu()
 
+
+def current_cpu():
+    """The processor that this thread runs on; None where the system does not say, or does not let a thread choose."""
+    return _sched_getcpu() if _sched_getcpu else None
+
+
+_sched_getcpu = getattr(ctypes.PyDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
 _idle: list[Helper] = []
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_idle.clear)  # a forked process has the list, but not the threads
@@ -180,8 +207,6 @@ def keep_freed_memory():
 
     A fresh page costs a fault at its first touch, about as much as the memory-bound work on it.
     """
-    import ctypes
-
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
         libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)

@@ -142,14 +142,17 @@ def rounded(number, step):
 
 
 def cut_into_runs(y_shape, tiles):
-    """(runs in all, tiles in a run, runs in a block) for blocks of about so many tiles, 16 at least and 64 at most."""
+    """(runs in all, tiles in a run, runs in a block) for blocks of about so many tiles, 16 at least and 64 at most,
+    or fewer where there would not be a block for every thread."""
     n, p, q, _ = y_shape
     most = min(max(tiles, 16), 64)
     across = -(-q // 4)
     runs_across = -(-across // most)
     length = -(-across // runs_across)
-    per_block, whole = most // length, 8 // gcd(length, 8)  # `whole` runs make up eights of tiles, as the product wants
-    return n * -(-p // 4) * runs_across, length, per_block // whole * whole or per_block
+    runs = n * -(-p // 4) * runs_across
+    per_block = max(1, min(most // length, -(-runs // (2 * get_num_threads()))))
+    whole = 8 // gcd(length, 8)  # so many runs make up eights of tiles, as the product wants them
+    return runs, length, per_block // whole * whole or per_block
 
 
 def share_of_blocks(first, last, x, u, bias, y, ph, pw, runs, length, per_block):
