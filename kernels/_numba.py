@@ -24,6 +24,7 @@ import hashlib
 import math
 import mmap
 import os
+import platform
 import sys
 import tempfile
 import threading
@@ -236,3 +237,18 @@ def _writable(folder):
 
 if numba is not None and "NUMBA_CACHE_DIR" not in os.environ:
     numba.config.CACHE_DIR = str(_cache_folder())  # type: ignore[attr-defined]
+
+
+def _widest_vectors():
+    """The processor's features for Numba, without LLVM's preference for vectors of half their width.
+
+    Compilers hold AVX-512 back because early processors lowered their clock for it. The loops of these kernels do
+    nothing else, and gain: 0.61 -> 0.45 ns for a sigmoid, 1.45 -> 0.82 for erf.
+    """
+    from llvmlite.binding import get_host_cpu_features
+
+    return get_host_cpu_features().flatten() + ",-prefer-256-bit"
+
+
+if numba is not None and platform.machine() in ("x86_64", "AMD64") and "NUMBA_CPU_FEATURES" not in os.environ:
+    numba.config.CPU_FEATURES = _widest_vectors()  # type: ignore[attr-defined]

@@ -21,7 +21,7 @@ import math
 import numpy as np
 
 from ._numba import jit, parallel
-from .simd.transcendental import exp
+from .simd.transcendental import erfc, exp, log1p, logistic, tanh
 
 # ---------------------------------------------------------------- NumPy: the definition
 
@@ -96,161 +96,136 @@ def _gaussian_cdf(x):
 GRAIN = 1 << 14  # elements that are worth a thread
 
 
-def _over_elements(worker, x, *more):
-    """y of x's shape, with worker(first, last, x, *more, y) run over all arrays as flat vectors."""
-    y = np.empty_like(x)
-    flat = [a.reshape(-1) if isinstance(a, np.ndarray) else a for a in (x, *more, y)]
-    parallel(x.size, worker, *flat, grain=GRAIN)
-    return y
+def over_elements(loop, outputs=1):
+    """A kernel of any arrays of one shape, then scalars: runs loop(*arrays, *scalars, *new) on each thread's share.
 
+    new: `outputs` arrays like the first. A share arrives as vectors of its own that begin at 0: were it told by
+    two indices, the compiler would have to allow for negative ones, which count from the end, and fetch one by one.
+    """
 
-def relu_numba(x):
-    return _over_elements(relu_elements, x)
+    def kernel(*given):
+        new = [np.empty_like(given[0]) for _ in range(outputs)]
+        flat = [a.reshape(-1) if isinstance(a, np.ndarray) else a for a in (*given, *new)]
 
+        def share(first, last):
+            loop(*[a[first:last] if isinstance(a, np.ndarray) else a for a in flat])
 
-def relu_grad_numba(g, x):
-    return _over_elements(relu_grad_elements, g, x)
+        parallel(given[0].size, share, grain=GRAIN)
+        return new[0] if outputs == 1 else tuple(new)
 
-
-def leaky_relu_numba(x, slope):
-    return _over_elements(leaky_relu_elements, x, slope)
-
-
-def leaky_relu_grad_numba(g, x, slope):
-    return _over_elements(leaky_relu_grad_elements, g, x, slope)
-
-
-def sigmoid_numba(x):
-    return _over_elements(sigmoid_elements, x)
-
-
-def sigmoid_grad_numba(g, y):
-    return _over_elements(sigmoid_grad_elements, g, y)
-
-
-def tanh_numba(x):
-    return _over_elements(tanh_elements, x)
-
-
-def tanh_grad_numba(g, y):
-    return _over_elements(tanh_grad_elements, g, y)
-
-
-def softplus_numba(x):
-    return _over_elements(softplus_elements, x)
-
-
-def softplus_grad_numba(g, x):
-    return _over_elements(softplus_grad_elements, g, x)
-
-
-def silu_numba(x):
-    return _over_elements(silu_elements, x)
-
-
-def silu_grad_numba(g, x):
-    return _over_elements(silu_grad_elements, g, x)
-
-
-def gelu_numba(x):
-    return _over_elements(gelu_elements, x)
-
-
-def gelu_grad_numba(g, x):
-    return _over_elements(gelu_grad_elements, g, x)
+    return kernel
 
 
 @jit
-def logistic(x):
-    """1 / (1 + exp(-x)), from exp(-|x|) so that nothing overflows."""
-    e, one = exp(-abs(x)), type(x)(1)  # a plain 1 would lift float32 to float64
-    return (one if x >= 0 else e) / (one + e)
-
-
-@jit
-def relu_elements(first, last, x, y):
-    for i in range(first, last):
+def relu_loop(x, y):
+    for i in range(len(x)):
         y[i] = x[i] if x[i] > 0 or x[i] != x[i] else 0  # x != x keeps NaN visible
 
 
 @jit
-def relu_grad_elements(first, last, g, x, dx):
-    for i in range(first, last):
+def relu_grad_loop(g, x, dx):
+    for i in range(len(x)):
         dx[i] = g[i] if x[i] > 0 else 0
 
 
 @jit
-def leaky_relu_elements(first, last, x, slope, y):
-    for i in range(first, last):
+def leaky_relu_loop(x, slope, y):
+    for i in range(len(x)):
         y[i] = x[i] if x[i] > 0 else slope * x[i]
 
 
 @jit
-def leaky_relu_grad_elements(first, last, g, x, slope, dx):
-    for i in range(first, last):
+def leaky_relu_grad_loop(g, x, slope, dx):
+    for i in range(len(x)):
         dx[i] = g[i] if x[i] > 0 else slope * g[i]
 
 
 @jit
-def sigmoid_elements(first, last, x, y):
-    for i in range(first, last):
+def sigmoid_loop(x, y):
+    for i in range(len(x)):
         y[i] = logistic(x[i])
 
 
 @jit
-def sigmoid_grad_elements(first, last, g, y, dx):
-    for i in range(first, last):
+def sigmoid_grad_loop(g, y, dx):
+    for i in range(len(y)):
         dx[i] = g[i] * y[i] * (type(y[i])(1) - y[i])
 
 
 @jit
-def tanh_elements(first, last, x, y):
-    for i in range(first, last):
-        y[i] = np.tanh(x[i])
+def tanh_loop(x, y):
+    for i in range(len(x)):
+        y[i] = tanh(x[i])
 
 
 @jit
-def tanh_grad_elements(first, last, g, y, dx):
-    for i in range(first, last):
+def tanh_grad_loop(g, y, dx):
+    for i in range(len(y)):
         dx[i] = g[i] * (type(y[i])(1) - y[i] * y[i])
 
 
 @jit
-def softplus_elements(first, last, x, y):
-    for i in range(first, last):
-        y[i] = (x[i] if x[i] > 0 else 0) + np.log1p(np.exp(-abs(x[i])))
+def softplus_loop(x, y):
+    for i in range(len(x)):
+        y[i] = max(x[i], type(x[i])(0)) + log1p(exp(-abs(x[i])))
 
 
 @jit
-def softplus_grad_elements(first, last, g, x, dx):
-    for i in range(first, last):
+def softplus_grad_loop(g, x, dx):
+    for i in range(len(x)):
         dx[i] = g[i] * logistic(x[i])
 
 
 @jit
-def silu_elements(first, last, x, y):
-    for i in range(first, last):
+def silu_loop(x, y):
+    for i in range(len(x)):
         y[i] = x[i] * logistic(x[i])
 
 
 @jit
-def silu_grad_elements(first, last, g, x, dx):
-    for i in range(first, last):
-        s, one = logistic(x[i]), type(x[i])(1)
+def silu_grad_loop(g, x, dx):
+    for i in range(len(x)):
+        s, one = logistic(x[i]), type(x[i])(1)  # a plain 1 would lift float32 to float64
         dx[i] = g[i] * s * (one + x[i] * (one - s))
 
 
 @jit
-def gelu_elements(first, last, x, y):
-    for i in range(first, last):
-        y[i] = x[i] * 0.5 * math.erfc(-x[i] / math.sqrt(2.0))
+def gaussian_cdf(x):
+    scale = type(x)
+    return scale(0.5) * erfc(-x * scale(math.sqrt(0.5)))
 
 
 @jit
-def gelu_grad_elements(first, last, g, x, dx):
-    for i in range(first, last):
-        cdf = 0.5 * math.erfc(-x[i] / math.sqrt(2.0))
-        dx[i] = g[i] * (cdf + x[i] * np.exp(-x[i] * x[i] / 2) / math.sqrt(2 * math.pi))
+def gaussian_density(x):
+    scale = type(x)
+    return exp(scale(-0.5) * x * x) * scale(1 / math.sqrt(2 * math.pi))
 
+
+@jit
+def gelu_loop(x, y):
+    for i in range(len(x)):
+        y[i] = x[i] * gaussian_cdf(x[i])
+
+
+@jit
+def gelu_grad_loop(g, x, dx):
+    for i in range(len(x)):
+        dx[i] = g[i] * (gaussian_cdf(x[i]) + x[i] * gaussian_density(x[i]))
+
+
+relu_numba = over_elements(relu_loop)
+relu_grad_numba = over_elements(relu_grad_loop)
+leaky_relu_numba = over_elements(leaky_relu_loop)
+leaky_relu_grad_numba = over_elements(leaky_relu_grad_loop)
+sigmoid_numba = over_elements(sigmoid_loop)
+sigmoid_grad_numba = over_elements(sigmoid_grad_loop)
+tanh_numba = over_elements(tanh_loop)
+tanh_grad_numba = over_elements(tanh_grad_loop)
+softplus_numba = over_elements(softplus_loop)
+softplus_grad_numba = over_elements(softplus_grad_loop)
+silu_numba = over_elements(silu_loop)
+silu_grad_numba = over_elements(silu_grad_loop)
+gelu_numba = over_elements(gelu_loop)
+gelu_grad_numba = over_elements(gelu_grad_loop)
 
 # ---------------------------------------------------------------- CUDA: one thread an element; activation.cu is to come

@@ -13,6 +13,7 @@ Source   Vaswani et al., Attention Is All You Need, 2017, section 3.5; Tancik et
 import numpy as np
 
 from ._numba import jit, parallel
+from .simd.trigonometric import FURTHEST, sin_cos
 
 # ---------------------------------------------------------------- NumPy: the definition
 
@@ -44,36 +45,49 @@ def sinusoids_grad_numba(g, x, frequencies):
 
 
 @jit
-def angle(x, frequencies, j):
-    a = 0.0
+def angles(x, frequencies, a):
+    """a = x F of one row, and whether sin_cos is good for all of it."""
+    for j in range(len(a)):
+        a[j] = 0
     for d in range(len(x)):
-        a += x[d] * frequencies[d, j]
-    return a
+        for j in range(len(a)):
+            a[j] += x[d] * frequencies[d, j]
+    furthest = 0.0
+    for j in range(len(a)):
+        furthest = max(furthest, abs(a[j]))
+    return furthest <= FURTHEST
 
 
 @jit
 def sinusoids_rows(first, last, x, frequencies, y):
     m = frequencies.shape[1]
+    a = np.empty(m)
     for i in range(first, last):
-        for j in range(m):
-            a = angle(x[i], frequencies, j)
-            y[i, j], y[i, m + j] = np.sin(a), np.cos(a)
+        if angles(x[i], frequencies, a):
+            for j in range(m):
+                y[i, j], y[i, m + j] = sin_cos(a[j], x.dtype)
+        else:
+            for j in range(m):
+                y[i, j], y[i, m + j] = np.sin(a[j]), np.cos(a[j])
 
 
 @jit
 def sinusoids_grad_rows(first, last, g, x, frequencies, dx):
     m = frequencies.shape[1]
-    total = np.empty(x.shape[1])
+    a, da = np.empty(m), np.empty(m)
     for i in range(first, last):
-        for d in range(len(total)):
-            total[d] = 0
-        for j in range(m):
-            a = angle(x[i], frequencies, j)
-            da = g[i, j] * np.cos(a) - g[i, m + j] * np.sin(a)
-            for d in range(len(total)):
-                total[d] += da * frequencies[d, j]
-        for d in range(len(total)):
-            dx[i, d] = total[d]
+        if angles(x[i], frequencies, a):
+            for j in range(m):
+                sine, cosine = sin_cos(a[j], x.dtype)
+                da[j] = g[i, j] * cosine - g[i, m + j] * sine
+        else:
+            for j in range(m):
+                da[j] = g[i, j] * np.cos(a[j]) - g[i, m + j] * np.sin(a[j])
+        for d in range(x.shape[1]):
+            total = 0.0
+            for j in range(m):
+                total += da[j] * frequencies[d, j]
+            dx[i, d] = total
 
 
 # ---------------------------------------------------------------- CUDA: one thread an angle

@@ -27,7 +27,8 @@ import math
 import numpy as np
 
 from ._numba import jit, parallel
-from .activation import GRAIN, logistic, sigmoid_numpy, softplus_numpy
+from .activation import over_elements, sigmoid_numpy, softplus_numpy
+from .simd.transcendental import exp, expm1, log1p, logistic
 from .softmax import largest
 
 LN_2PI = math.log(2 * math.pi)
@@ -104,59 +105,104 @@ def cross_entropy_grad_numpy(g, x, labels, lse):
 # ---------------------------------------------------------------- Numba: elements, or rows, shared over the threads
 
 
-def _over_elements(worker, outputs, *arrays):
-    """New arrays of the first one's shape, with worker(first, last, *arrays, *new) run over all as flat vectors."""
-    new = [np.empty_like(arrays[0]) for _ in range(outputs)]
-    parallel(arrays[0].size, worker, *[a.reshape(-1) for a in (*arrays, *new)], grain=GRAIN)
-    return new[0] if outputs == 1 else tuple(new)
+@jit
+def mse_loop(x, t, y):
+    for i in range(len(x)):
+        y[i] = (x[i] - t[i]) * (x[i] - t[i])
 
 
-def mse_numba(x, t):
-    return _over_elements(mse_elements, 1, x, t)
+@jit
+def mse_grad_loop(g, x, t, dx):
+    for i in range(len(x)):
+        dx[i] = (g[i] + g[i]) * (x[i] - t[i])
 
 
-def mse_grad_numba(g, x, t):
-    return _over_elements(mse_grad_elements, 1, g, x, t)
+@jit
+def l1_loop(x, t, y):
+    for i in range(len(x)):
+        y[i] = abs(x[i] - t[i])
 
 
-def l1_numba(x, t):
-    return _over_elements(l1_elements, 1, x, t)
+@jit
+def l1_grad_loop(g, x, t, dx):
+    for i in range(len(x)):
+        dx[i] = g[i] * np.sign(x[i] - t[i])
 
 
-def l1_grad_numba(g, x, t):
-    return _over_elements(l1_grad_elements, 1, g, x, t)
+@jit
+def bce_loop(x, t, y):
+    for i in range(len(x)):
+        softplus = max(x[i], type(x[i])(0)) + log1p(exp(-abs(x[i])))
+        y[i] = softplus - t[i] * x[i]
 
 
-def bce_numba(x, t):
-    return _over_elements(bce_elements, 1, x, t)
+@jit
+def bce_grad_loop(g, x, t, dx):
+    for i in range(len(x)):
+        dx[i] = g[i] * (logistic(x[i]) - t[i])
 
 
-def bce_grad_numba(g, x, t):
-    return _over_elements(bce_grad_elements, 1, g, x, t)
+@jit
+def gaussian_nll_loop(x, m, w, y):
+    constant, half = type(x[0])(LN_2PI), type(x[0])(0.5)  # plain numbers would lift float32 to float64
+    for i in range(len(x)):
+        y[i] = half * (constant + w[i] + (x[i] - m[i]) ** 2 * exp(-w[i]))
 
 
-def gaussian_nll_numba(x, m, w):
-    return _over_elements(gaussian_nll_elements, 1, x, m, w)
+@jit
+def gaussian_nll_grad_loop(g, x, m, w, dx, dw):
+    one, half = type(x[0])(1), type(x[0])(0.5)
+    for i in range(len(x)):
+        precision = exp(-w[i])
+        dx[i] = g[i] * (x[i] - m[i]) * precision
+        dw[i] = half * g[i] * (one - (x[i] - m[i]) ** 2 * precision)
 
 
-def gaussian_nll_grad_numba(g, x, m, w):
-    return _over_elements(gaussian_nll_grad_elements, 2, g, x, m, w)
+@jit
+def kl_gaussian_loop(m, w, y):
+    half = type(m[0])(0.5)
+    for i in range(len(m)):
+        y[i] = half * (expm1(w[i]) - w[i] + m[i] * m[i])
 
 
-def kl_gaussian_numba(m, w):
-    return _over_elements(kl_gaussian_elements, 1, m, w)
+@jit
+def kl_gaussian_grad_loop(g, m, w, dm, dw):
+    half = type(m[0])(0.5)
+    for i in range(len(m)):
+        dm[i] = g[i] * m[i]
+        dw[i] = half * g[i] * expm1(w[i])
 
 
-def kl_gaussian_grad_numba(g, m, w):
-    return _over_elements(kl_gaussian_grad_elements, 2, g, m, w)
+@jit
+def kl_gaussians_loop(m1, w1, m2, w2, y):
+    half = type(m1[0])(0.5)
+    for i in range(len(m1)):
+        distance = (m1[i] - m2[i]) ** 2 * exp(-w2[i])
+        y[i] = half * (expm1(w1[i] - w2[i]) - (w1[i] - w2[i]) + distance)
 
 
-def kl_gaussians_numba(m1, w1, m2, w2):
-    return _over_elements(kl_gaussians_elements, 1, m1, w1, m2, w2)
+@jit
+def kl_gaussians_grad_loop(g, m1, w1, m2, w2, dm1, dw1, dw2):
+    half = type(m1[0])(0.5)
+    for i in range(len(m1)):
+        precision = exp(-w2[i])
+        dm1[i] = g[i] * (m1[i] - m2[i]) * precision
+        dw1[i] = half * g[i] * expm1(w1[i] - w2[i])
+        dw2[i] = -dw1[i] - half * g[i] * (m1[i] - m2[i]) ** 2 * precision
 
 
-def kl_gaussians_grad_numba(g, m1, w1, m2, w2):
-    return _over_elements(kl_gaussians_grad_elements, 3, g, m1, w1, m2, w2)
+mse_numba = over_elements(mse_loop)
+mse_grad_numba = over_elements(mse_grad_loop)
+l1_numba = over_elements(l1_loop)
+l1_grad_numba = over_elements(l1_grad_loop)
+bce_numba = over_elements(bce_loop)
+bce_grad_numba = over_elements(bce_grad_loop)
+gaussian_nll_numba = over_elements(gaussian_nll_loop)
+gaussian_nll_grad_numba = over_elements(gaussian_nll_grad_loop, outputs=2)
+kl_gaussian_numba = over_elements(kl_gaussian_loop)
+kl_gaussian_grad_numba = over_elements(kl_gaussian_grad_loop, outputs=2)
+kl_gaussians_numba = over_elements(kl_gaussians_loop)
+kl_gaussians_grad_numba = over_elements(kl_gaussians_grad_loop, outputs=3)
 
 
 def cross_entropy_numba(x, labels):
@@ -172,91 +218,11 @@ def cross_entropy_grad_numba(g, x, labels, lse):
 
 
 @jit
-def mse_elements(first, last, x, t, y):
-    for i in range(first, last):
-        y[i] = (x[i] - t[i]) * (x[i] - t[i])
-
-
-@jit
-def mse_grad_elements(first, last, g, x, t, dx):
-    for i in range(first, last):
-        dx[i] = (g[i] + g[i]) * (x[i] - t[i])
-
-
-@jit
-def l1_elements(first, last, x, t, y):
-    for i in range(first, last):
-        y[i] = abs(x[i] - t[i])
-
-
-@jit
-def l1_grad_elements(first, last, g, x, t, dx):
-    for i in range(first, last):
-        dx[i] = g[i] * np.sign(x[i] - t[i])
-
-
-@jit
-def bce_elements(first, last, x, t, y):
-    for i in range(first, last):
-        softplus = (x[i] if x[i] > 0 else 0) + np.log1p(np.exp(-abs(x[i])))
-        y[i] = softplus - t[i] * x[i]
-
-
-@jit
-def bce_grad_elements(first, last, g, x, t, dx):
-    for i in range(first, last):
-        dx[i] = g[i] * (logistic(x[i]) - t[i])
-
-
-@jit
-def gaussian_nll_elements(first, last, x, m, w, y):
-    for i in range(first, last):
-        y[i] = (LN_2PI + w[i] + (x[i] - m[i]) ** 2 * np.exp(-w[i])) / 2
-
-
-@jit
-def gaussian_nll_grad_elements(first, last, g, x, m, w, dx, dw):
-    for i in range(first, last):
-        precision = np.exp(-w[i])
-        dx[i] = g[i] * (x[i] - m[i]) * precision
-        dw[i] = g[i] * (1 - (x[i] - m[i]) ** 2 * precision) / 2
-
-
-@jit
-def kl_gaussian_elements(first, last, m, w, y):
-    for i in range(first, last):
-        y[i] = (np.expm1(w[i]) - w[i] + m[i] * m[i]) / 2
-
-
-@jit
-def kl_gaussian_grad_elements(first, last, g, m, w, dm, dw):
-    for i in range(first, last):
-        dm[i] = g[i] * m[i]
-        dw[i] = g[i] * np.expm1(w[i]) / 2
-
-
-@jit
-def kl_gaussians_elements(first, last, m1, w1, m2, w2, y):
-    for i in range(first, last):
-        distance = (m1[i] - m2[i]) ** 2 * np.exp(-w2[i])
-        y[i] = (np.expm1(w1[i] - w2[i]) - (w1[i] - w2[i]) + distance) / 2
-
-
-@jit
-def kl_gaussians_grad_elements(first, last, g, m1, w1, m2, w2, dm1, dw1, dw2):
-    for i in range(first, last):
-        precision = np.exp(-w2[i])
-        dm1[i] = g[i] * (m1[i] - m2[i]) * precision
-        dw1[i] = g[i] * np.expm1(w1[i] - w2[i]) / 2
-        dw2[i] = -dw1[i] - g[i] * (m1[i] - m2[i]) ** 2 * precision / 2
-
-
-@jit
 def cross_entropy_rows(first, last, x, labels, loss, lse):
     for i in range(first, last):
         top, total = largest(x[i]), 0.0
         for k in range(x.shape[1]):
-            total += np.exp(x[i, k] - top)
+            total += exp(x[i, k] - top)
         lse[i] = top + np.log(total)
         loss[i] = lse[i] - x[i, labels[i]]
 
@@ -265,7 +231,7 @@ def cross_entropy_rows(first, last, x, labels, loss, lse):
 def cross_entropy_grad_rows(first, last, g, x, labels, lse, dx):
     for i in range(first, last):
         for k in range(x.shape[1]):
-            dx[i, k] = g[i] * np.exp(x[i, k] - lse[i])
+            dx[i, k] = g[i] * exp(x[i, k] - lse[i])
         dx[i, labels[i]] -= g[i]
 
 

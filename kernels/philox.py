@@ -33,7 +33,9 @@ import math
 
 import numpy as np
 
-from ._numba import jit, parallel
+from ._numba import jit, numba, parallel
+from .simd.transcendental import log_normal64
+from .simd.trigonometric import sin_cos64
 
 M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 W0, W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)  # golden ratio and sqrt(3) - 1, as fractions of 2^32
@@ -96,64 +98,89 @@ def philox_normal_numpy(seed, counter, n, dtype):
     return z.astype(dtype).ravel()[:n]
 
 
-# ---------------------------------------------------------------- Numba: one task a position
+# ---------------------------------------------------------------- Numba: a block of positions at a time
+
+
+def _over_positions(worker, seed, counter, n, dtype, *more):
+    """n numbers from worker(seed, first position, high, *more, new), with one row of new for every position."""
+    seed, position, high, positions = _split(seed, counter, n)
+    new = np.empty((positions, 4), dtype)
+
+    def share(first, last):
+        worker(seed, position + np.uint64(first), high, *more, new[first:last])
+
+    parallel(positions, share)
+    return new.ravel()[:n]
 
 
 def philox_bits_numba(seed, counter, n):
-    seed, position, high, positions = _split(seed, counter, n)
-    words = np.empty((positions, 4), np.uint32)
-    parallel(positions, bits_positions, seed, position, high, words)
-    return words.ravel()[:n]
+    return _over_positions(bits_positions, seed, counter, n, np.uint32)
 
 
 def philox_uniform_numba(seed, counter, n, dtype):
     bits = _uniform_bits(dtype)
-    seed, position, high, positions = _split(seed, counter, n)
-    u = np.empty((positions, 4), dtype)
-    parallel(positions, uniform_positions, seed, position, high, np.uint64(32 - bits), 2.0**-bits, u)
-    return u.ravel()[:n]
+    return _over_positions(uniform_positions, seed, counter, n, dtype, np.uint32(32 - bits), 2.0**-bits)
 
 
 def philox_normal_numba(seed, counter, n, dtype):
     _uniform_bits(dtype)
-    seed, position, high, positions = _split(seed, counter, n)
-    z = np.empty((positions, 4), dtype)
-    parallel(positions, normal_positions, seed, position, high, z)
-    return z.ravel()[:n]
+    return _over_positions(normal_positions, seed, counter, n, dtype)
 
 
-philox4x32_scalar = jit(philox4x32)
+# Written into each loop that calls it: a loop with a call in it does not vectorise.
+philox4x32_inline = philox4x32 if numba is None else numba.njit(philox4x32, forceinline=True)
 
-
-@jit
-def bits_positions(first, last, seed, position, high, words):
-    for i in range(first, last):
-        words[i, 0], words[i, 1], words[i, 2], words[i, 3] = philox4x32_scalar(position + np.uint64(i), high, seed)
+BLOCK = 512  # positions whose words are held word by word, which vectorises, before they are laid side by side
 
 
 @jit
-def uniform_positions(first, last, seed, position, high, shift, scale, u):
-    for i in range(first, last):
-        w0, w1, w2, w3 = philox4x32_scalar(position + np.uint64(i), high, seed)
-        u[i, 0] = (np.float64(w0 >> shift) + 0.5) * scale
-        u[i, 1] = (np.float64(w1 >> shift) + 0.5) * scale
-        u[i, 2] = (np.float64(w2 >> shift) + 0.5) * scale
-        u[i, 3] = (np.float64(w3 >> shift) + 0.5) * scale
+def encipher(seed, position, high, words):
+    for i in range(words.shape[1]):
+        w0, w1, w2, w3 = philox4x32_inline(position + np.uint64(i), high, seed)
+        words[0, i], words[1, i], words[2, i], words[3, i] = w0, w1, w2, w3
 
 
 @jit
-def normal_positions(first, last, seed, position, high, z):
-    for i in range(first, last):
-        w0, w1, w2, w3 = philox4x32_scalar(position + np.uint64(i), high, seed)
-        z[i, 0], z[i, 1] = box_muller(w0, w1)
-        z[i, 2], z[i, 3] = box_muller(w2, w3)
+def bits_positions(seed, position, high, bits):
+    words = np.empty((4, BLOCK), np.uint32)
+    for start in range(0, len(bits), BLOCK):
+        block = bits[start : start + BLOCK]
+        encipher(seed, position + np.uint64(start), high, words[:, : len(block)])
+        for i in range(len(block)):
+            for j in range(4):
+                block[i, j] = words[j, i]
 
 
 @jit
-def box_muller(w0, w1):
-    r = math.sqrt(-2.0 * math.log((np.float64(w0) + 0.5) * 2.0**-32))
-    angle = 2.0 * math.pi * ((np.float64(w1) + 0.5) * 2.0**-32)
-    return r * math.cos(angle), r * math.sin(angle)
+def uniform_positions(seed, position, high, shift, scale, u):
+    words = np.empty((4, BLOCK), np.uint32)
+    for start in range(0, len(u), BLOCK):
+        block = u[start : start + BLOCK]
+        encipher(seed, position + np.uint64(start), high, words[:, : len(block)])
+        for i in range(len(block)):
+            for j in range(4):
+                block[i, j] = (np.float64(words[j, i] >> shift) + 0.5) * scale
+
+
+@jit
+def normal_positions(seed, position, high, z):
+    words, normals = np.empty((4, BLOCK), np.uint32), np.empty((4, BLOCK))
+    for start in range(0, len(z), BLOCK):
+        block = z[start : start + BLOCK]
+        encipher(seed, position + np.uint64(start), high, words[:, : len(block)])
+        for j in (0, 2):
+            box_muller(words[j, : len(block)], words[j + 1, : len(block)], normals[j], normals[j + 1])
+        for i in range(len(block)):
+            for j in range(4):
+                block[i, j] = normals[j, i]
+
+
+@jit
+def box_muller(w0, w1, z0, z1):
+    for i in range(len(w0)):
+        r = math.sqrt(-2.0 * log_normal64((np.float64(w0[i]) + 0.5) * 2.0**-32))
+        sine, cosine = sin_cos64(2.0 * math.pi * ((np.float64(w1[i]) + 0.5) * 2.0**-32))
+        z0[i], z1[i] = r * cosine, r * sine
 
 
 # ---------------------------------------------------------------- CUDA: one thread a position; pairs with philox.cu

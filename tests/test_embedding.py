@@ -11,6 +11,7 @@ from tolerances import assert_close
 from minigen.dispatch import use_kernels
 from minigen.kernels import _numba
 from minigen.kernels import embedding as kernels
+from minigen.kernels.features import sinusoids_grad_numba, sinusoids_grad_numpy, sinusoids_numba, sinusoids_numpy
 from minigen.ops.embedding import embedding, fourier_features, sinusoidal_features
 from minigen.tensor import Tensor
 
@@ -164,3 +165,14 @@ def test_fourier_features_keep_the_dtype_and_name_shapes_that_do_not_fit():
     assert fourier_features(np.zeros((0, 3)), b).shape == (0, 8)
     with pytest.raises(ValueError, match=r"got x\.shape=\(2, 4\), frequencies\.shape=\(3, 4\)"):
         fourier_features(normal(2, 4), b)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sinusoids_of_any_angle_equal_the_definition(dtype):
+    """Rows within the bound of the vectorised sine, beyond it, and of both kinds."""
+    x = np.array([[0.5], [1000.0], [2.0**20], [2.0**20 + 1], [3e7], [np.inf]], dtype)
+    frequencies, g = np.array([[1.0, 0.1, np.pi, 1e-4]]), np.ones((len(x), 8), dtype)
+    with np.errstate(invalid="ignore"):
+        assert_close(sinusoids_numba(x, frequencies), sinusoids_numpy(x, frequencies), "elementwise")
+        expected = sinusoids_grad_numpy(g, x, frequencies)
+        assert_close(sinusoids_grad_numba(g, x, frequencies), expected, "elementwise", 1)
