@@ -19,17 +19,21 @@ from .tensor import Tensor
 
 __version__ = "0.1.0"
 __all__ = [
-    "Generator", "Tensor", "backward", "check_grads", "get_num_threads", "grad", "load", "no_grad", "set_num_threads",
-    "use_kernels",
+    "Generator", "Tensor", "backward", "check_grads", "get_num_threads", "grad", "load", "no_grad", "profile",
+    "set_num_threads", "use_kernels",
     "data", "diffusion", "metrics", "models", "nn", "ops", "optim", "train",
 ]  # fmt: skip
+LAZY_FUNCTIONS = {  # and the files that hold them
+    "get_num_threads": ".kernels._numba",
+    "load": ".train",
+    "profile": ".profiler",
+    "set_num_threads": ".kernels._numba",
+}
 
 
 def __getattr__(name):
-    if name == "load":
-        return import_module(".train", __name__).load
-    if name in ("get_num_threads", "set_num_threads"):
-        return getattr(import_module(".kernels._numba", __name__), name)
+    if name in LAZY_FUNCTIONS:
+        return getattr(import_module(LAZY_FUNCTIONS[name], __name__), name)
     if name in __all__:
         return import_module(f".{name}", __name__)
     raise AttributeError(f"module 'minigen' has no attribute {name!r}")

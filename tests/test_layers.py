@@ -15,7 +15,8 @@ LAYERS = [  # from the ground up; a module may import its own layer and those be
     ["minigen.nn", "minigen.optim", "minigen.random", "minigen.gradcheck"],
     ["minigen.models", "minigen.diffusion"],
     ["minigen.train", "minigen.metrics", "minigen.data"],
-    ["minigen.cli", "minigen.report", "minigen.info", "minigen.__init__", "minigen.__main__"],
+    ["minigen.cli", "minigen.report", "minigen.info", "minigen.profiler", "minigen.flame"]
+    + ["minigen.__init__", "minigen.__main__"],
 ]
 NEVER = {"torch", "jax", "tensorflow", "sklearn", "pickle"}
 FILE_BUDGETS = {"minigen/autograd.py": 250, "minigen/tensor.py": 300}
