@@ -1,36 +1,12 @@
-"""The two things every Numba kernel shares: how it is compiled, and how it is spread over the cores.
+"""How every Numba kernel is compiled: at its first call, for the types it gets, with the machine code kept on disk."""
 
-A kernel is a plain serial loop over the tasks `first` to `last` (samples, rows, tiles):
-
-    @jit
-    def silu_rows(first, last, x, y):
-        for i in range(first, last):
-            ...
-
-    parallel(len(x), silu_rows, x, y)
-
-`jit` releases Python's global lock while the loop runs, so `parallel` can be what it looks like: some
-ordinary threads, which take contiguous shares of the tasks until none is left. One compiled function per
-kernel is all there is to compile (Numba's own `parallel=True` costs 1.5 s of compilation for each),
-and two Python threads may enter at once (its default `workqueue` layer aborts when they do).
-
-Which thread works off a share is left to chance, so a worker writes only what its tasks own. The shares
-themselves depend on the number of threads only. `set_num_threads`, or MINIGEN_THREADS, NUMBA_NUM_THREADS or
-OMP_NUM_THREADS in the environment, chooses that number; otherwise it is every core we may run on.
-"""
-
-import ctypes
 import hashlib
-import math
-import mmap
 import os
 import platform
-import sys
 import tempfile
-import threading
 from pathlib import Path
 
-import numpy as np
+from . import _memory  # noqa: F401  (from here on, freed arrays are kept for the next ones)
 
 try:
     import numba
@@ -40,34 +16,6 @@ except ImportError:  # the NumPy half of every pair still works: dispatch.py fal
 # Reassociation lets LLVM vectorise sums. `nnan` and `ninf` are left out on purpose: they let the
 # compiler assume that no NaN or infinity exists, and a diverging run would go unseen.
 FAST_BUT_HONEST = {"reassoc", "contract", "arcp", "nsz"}
-
-
-_number_of_threads: int | None = None
-
-
-def get_num_threads():
-    """How many threads a kernel is spread over."""
-    global _number_of_threads
-    if _number_of_threads is None:
-        _number_of_threads = _threads_of_environment()
-    return _number_of_threads
-
-
-def set_num_threads(count):
-    """Spread kernels over `count` threads from now on. Raises ValueError unless it is an integer of at least 1."""
-    global _number_of_threads
-    if not isinstance(count, int) or count < 1:
-        raise ValueError(f"count must be a whole number of at least 1, got {count!r}")
-    _number_of_threads = count
-
-
-def _threads_of_environment():
-    for name in ("MINIGEN_THREADS", "NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
-        if asked := os.environ.get(name):
-            if not asked.isdigit() or int(asked) < 1:
-                raise ValueError(f"{name} must be a whole number of at least 1, got {asked!r}")
-            return int(asked)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def jit(function, fastmath=frozenset(FAST_BUT_HONEST)):
@@ -80,141 +28,6 @@ def jit(function, fastmath=frozenset(FAST_BUT_HONEST)):
 def jit_in_order(function):
     """`jit` for arithmetic whose order is the point, such as a subtraction in two parts: nothing is reassociated."""
     return jit(function, fastmath={"contract"})
-
-
-def shares(tasks, parts, grain=1):
-    """Cut range(tasks) into at most `parts` contiguous, nearly equal shares of at least `grain` tasks."""
-    parts = max(1, min(parts, tasks // grain))
-    return [(tasks * i // parts, tasks * (i + 1) // parts) for i in range(parts)]
-
-
-def parallel(tasks, worker, *args, grain=1):
-    """Run worker(first, last, *args) over range(tasks), several shares a thread, so that none waits long at the end.
-
-    grain is the fewest tasks that are worth a share (handing one to another thread costs some 20 microseconds).
-    The caller's thread works too. An exception in any share is raised here, after all have ended.
-    """
-    cut = shares(tasks, SHARES_A_THREAD * get_num_threads(), grain)
-    remaining = iter(cut)
-
-    def work():
-        for first, last in remaining:
-            worker(first, last, *args)
-
-    hired = [_idle.pop() if _idle else Helper() for _ in range(min(get_num_threads(), len(cut)) - 1)]
-    taken = [current_cpu()]
-    for helper in hired:
-        helper.begin(work, set(taken))
-        taken.append(helper.cpu)
-    try:
-        work()
-    finally:
-        errors = [helper.end() for helper in hired]
-        _idle.extend(hired)
-    for error in filter(None, errors):
-        raise error
-
-
-SHARES_A_THREAD = 4
-
-
-class Helper:
-    """A thread that waits until it is told to work, and then works on a processor of its own.
-
-    Two locks are all it waits on: a pool of futures takes twice as long to hand a call over, and that is felt where a
-    network of small layers makes hundreds of calls a step.
-
-    A thread that is woken may be put on the processor of the thread that woke it, and some schedulers leave it there
-    for longer than the work lasts: both then take turns, in twice the time, while the other processor idles. So a
-    helper that finds itself on a processor that is taken moves away.
-    """
-
-    cpu = None  # where it was last seen
-
-    def __init__(self):
-        self.told, self.done = threading.Lock(), threading.Lock()
-        self.told.acquire(), self.done.acquire()
-        threading.Thread(target=self.serve, name="minigen", daemon=True).start()
-
-    def begin(self, work, taken):
-        self.work, self.taken, self.error = work, taken, None
-        self.told.release()
-
-    def end(self):
-        """Wait for the work to be done -> the exception that ended it, or None."""
-        self.done.acquire()
-        self.work = None
-        return self.error
-
-    def serve(self):
-        while self.told.acquire():
-            try:
-                self.move_away()
-                self.work()
-            except BaseException as error:
-                self.error = error
-            self.done.release()
-
-    def move_away(self):
-        self.cpu = current_cpu()
-        if self.cpu is not None and self.cpu in self.taken:
-            free = os.sched_getaffinity(os.getpid()) - self.taken
-            if free:
-                os.sched_setaffinity(0, free)  # of this thread alone
-                self.cpu = current_cpu()
-
-
-def current_cpu():
-    """The processor that this thread runs on; None where the system does not say, or does not let a thread choose."""
-    return _sched_getcpu() if _sched_getcpu else None
-
-
-_sched_getcpu = getattr(ctypes.PyDLL(None), "sched_getcpu", None) if hasattr(os, "sched_setaffinity") else None
-_idle: list[Helper] = []
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_idle.clear)  # a forked process has the list, but not the threads
-
-
-def scratch(name, shape, dtype):
-    """Memory of this thread, kept from call to call: fresh pages from the system cost as much as the work on them.
-
-    The contents are whatever was there; the next `scratch` of the same name hands out the same memory.
-    """
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    held = _scratch.__dict__.get(name)
-    if held is None or held.size < size:
-        held = _scratch.__dict__[name] = _in_huge_pages(size)
-    return held[:size].view(dtype).reshape(shape)
-
-
-def _in_huge_pages(size):
-    """Memory in pages of 2 MB where the system has them: loops that write to 36 places at once, as Winograd's do,
-    touch more pages of 4 kB than a processor remembers the addresses of."""
-    if size < HUGE_PAGE or not hasattr(mmap, "MADV_HUGEPAGE"):
-        return np.empty(size, np.uint8)
-    pages = mmap.mmap(-1, size + HUGE_PAGE)
-    pages.madvise(mmap.MADV_HUGEPAGE)
-    memory = np.frombuffer(pages, np.uint8)
-    start = -memory.ctypes.data % HUGE_PAGE
-    return memory[start : start + size]
-
-
-HUGE_PAGE = 1 << 21
-_scratch = threading.local()
-
-
-def keep_freed_memory():
-    """Let glibc hand freed arrays out again instead of returning their pages to the system.
-
-    A fresh page costs a fault at its first touch, about as much as the memory-bound work on it.
-    """
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
-        libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
-        libc.mallopt(M_TRIM_THRESHOLD, 1 << 30)
-
-
-keep_freed_memory()
 
 
 def _cache_folder():

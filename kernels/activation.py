@@ -20,7 +20,8 @@ import math
 
 import numpy as np
 
-from ._numba import jit, parallel
+from ._numba import jit
+from ._threads import parallel
 from .simd.transcendental import erfc, exp, log1p, logistic, tanh
 
 # ---------------------------------------------------------------- NumPy: the definition

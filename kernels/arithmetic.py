@@ -11,7 +11,8 @@ positions. Operations call these for LARGE arrays; below that, waking a thread c
 
 import numpy as np
 
-from ._numba import jit, parallel
+from ._numba import jit
+from ._threads import parallel
 
 LARGE = 1 << 15  # elements
 BLOCK = 64  # positions that share a partial sum: independent of the number of threads, and so is the result

@@ -21,7 +21,8 @@ Source   Vaswani et al., Attention Is All You Need, 2017, eq. 1; Dao et al., Fla
 
 import numpy as np
 
-from ._numba import jit, parallel
+from ._numba import jit
+from ._threads import parallel
 from .matmul import single_threaded_blas
 from .simd.transcendental import exp
 from .softmax import largest

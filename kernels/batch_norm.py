@@ -14,7 +14,8 @@ Source   Ioffe and Szegedy, Batch Normalization, ICML 2015, algorithm 1 and the 
 
 import numpy as np
 
-from ._numba import jit, parallel
+from ._numba import jit
+from ._threads import parallel
 from .group_norm import deviation_sums, normalise, product_sums, project_out, repeated
 
 # ---------------------------------------------------------------- NumPy: the definition

@@ -24,7 +24,9 @@ Source   Dumoulin and Visin, A guide to convolution arithmetic, 2016; Chellapill
 
 import numpy as np
 
-from ._numba import get_num_threads, jit, parallel, scratch, shares
+from ._memory import scratch
+from ._numba import jit
+from ._threads import get_num_threads, parallel, shares
 from .matmul import single_threaded_blas
 from .winograd import fits, winograd_input_grad_numba, winograd_numba, winograd_weight_grad_numba
 

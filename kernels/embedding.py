@@ -12,7 +12,8 @@ Source   Bengio et al., A Neural Probabilistic Language Model, JMLR 2003, sectio
 
 import numpy as np
 
-from ._numba import jit, parallel
+from ._numba import jit
+from ._threads import parallel
 
 # ---------------------------------------------------------------- NumPy: the definition
 

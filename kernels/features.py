@@ -12,7 +12,8 @@ Source   Vaswani et al., Attention Is All You Need, 2017, section 3.5; Tancik et
 
 import numpy as np
 
-from ._numba import jit, parallel
+from ._numba import jit
+from ._threads import parallel
 from .simd.trigonometric import FURTHEST, sin_cos
 
 # ---------------------------------------------------------------- NumPy: the definition

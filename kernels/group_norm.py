@@ -22,7 +22,8 @@ Source   Wu and He, Group Normalization, ECCV 2018, eq. 1 to 7; deck 002, "Netwo
 
 import numpy as np
 
-from ._numba import jit, parallel
+from ._numba import jit
+from ._threads import parallel
 from .activation import silu_grad_numpy, silu_numpy
 from .simd.transcendental import exp
 

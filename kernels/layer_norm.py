@@ -13,7 +13,8 @@ Source   Ba, Kiros and Hinton, Layer Normalization, 2016, eq. 4; the gradient is
 
 import numpy as np
 
-from ._numba import jit, parallel
+from ._numba import jit
+from ._threads import parallel
 
 # ---------------------------------------------------------------- NumPy: the definition
 

@@ -26,7 +26,8 @@ import math
 
 import numpy as np
 
-from ._numba import jit, parallel
+from ._numba import jit
+from ._threads import parallel
 from .activation import over_elements, sigmoid_numpy, softplus_numpy
 from .simd.transcendental import exp, expm1, log1p, logistic
 from .softmax import largest

@@ -16,7 +16,8 @@ from functools import cache
 
 import numpy as np
 
-from ._numba import get_num_threads, parallel, scratch, shares
+from ._memory import scratch
+from ._threads import get_num_threads, parallel, shares
 
 # ---------------------------------------------------------------- NumPy: the definition
 

@@ -20,7 +20,8 @@ Source   Kingma and Ba, Adam, ICLR 2015, algorithm 1; Loshchilov and Hutter, Dec
 
 import numpy as np
 
-from ._numba import jit, parallel
+from ._numba import jit
+from ._threads import parallel
 
 
 def check_vectors(written, read):

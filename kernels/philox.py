@@ -33,7 +33,8 @@ import math
 
 import numpy as np
 
-from ._numba import jit, numba, parallel
+from ._numba import jit, numba
+from ._threads import parallel
 from .simd.transcendental import log_normal64
 from .simd.trigonometric import sin_cos64
 

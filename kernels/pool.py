@@ -15,7 +15,8 @@ Source   deck 002, "U-Net" (max pooling in the U-Net); Ronneberger et al., U-Net
 
 import numpy as np
 
-from ._numba import jit, parallel
+from ._numba import jit
+from ._threads import parallel
 
 
 def pooled_length(n, size, stride, padding):

@@ -17,7 +17,8 @@ Source   torch's F.interpolate: mode="nearest-exact"; mode="bilinear", align_cor
 
 import numpy as np
 
-from ._numba import jit, parallel
+from ._numba import jit
+from ._threads import parallel
 
 
 def nearest_taps(n_in, n_out):

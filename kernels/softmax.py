@@ -17,7 +17,8 @@ from math import prod
 
 import numpy as np
 
-from ._numba import jit, parallel
+from ._numba import jit
+from ._threads import parallel
 from .simd.transcendental import exp
 
 # ---------------------------------------------------------------- NumPy: the definition

@@ -29,7 +29,9 @@ from math import gcd
 
 import numpy as np
 
-from ._numba import get_num_threads, jit, numba, parallel, scratch, shares
+from ._memory import scratch
+from ._numba import jit, numba
+from ._threads import get_num_threads, parallel, shares
 from .simd.gemm import product
 from .simd.winograd_transforms import (
     A_T,

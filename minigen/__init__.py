@@ -24,10 +24,10 @@ __all__ = [
     "data", "diffusion", "metrics", "models", "nn", "ops", "optim", "train",
 ]  # fmt: skip
 LAZY_FUNCTIONS = {  # and the files that hold them
-    "get_num_threads": ".kernels._numba",
+    "get_num_threads": ".kernels._threads",
     "load": ".train",
     "profile": ".profiler",
-    "set_num_threads": ".kernels._numba",
+    "set_num_threads": ".kernels._threads",
 }
 
 

@@ -24,7 +24,7 @@ WIDTH, ROW, DPI = 15.0, 0.4, 150  # inches, inches, pixels an inch
 LETTER, MARGIN = 4.2, 4  # points: about one letter of the labels, and the room that a label leaves
 COLOURS = {  # the same in every picture, so that two can be compared
     "Conv2d": "#1f4e79", "Conv2dInputGrad": "#3d7ab5", "Conv2dWeightGrad": "#6ca6d9",
-    "MatMul": "#d9822b", "Attention": "#8e5ea2", "GroupNorm": "#4f9d69",
+    "MatMul": "#d9822b", "Linear": "#e8a65c", "Attention": "#8e5ea2", "GroupNorm": "#4f9d69",
 }  # fmt: skip
 SPARE = ("#c8504b", "#3aa6a0", "#d4a92a", "#b07d62", "#d37295")  # for the dearest of the other operations
 OTHER = "#a9a19c"

@@ -10,7 +10,7 @@ def info():
     """-> {what: how it is here}, all text, in the order to print."""
     from . import __version__
     from .device import cuda
-    from .kernels import _numba
+    from .kernels import _numba, _threads
 
     packages = ("numpy", "scipy", "numba", "llvmlite", "safetensors", "click", "tqdm")
     numba = _numba.numba is not None
@@ -24,7 +24,7 @@ def info():
         "system": f"{platform.platform()}, {os.cpu_count()} processors",
         **{name: _version(name) for name in packages},
         "CPU kernels": "numba" if numba else "numpy (the reference; install numba for speed)",
-        "threads": str(_numba.get_num_threads()),
+        "threads": str(_threads.get_num_threads()),
         "kernel cache": str(_numba.numba.config.CACHE_DIR) if numba else "none",
         "BLAS": "; ".join(_blas()) or "unknown",
         "GPU": gpu,

@@ -43,7 +43,7 @@ from .device import device_of
 from .nn import Module
 from .ops.attention import Attention
 from .ops.conv import Conv2d, Conv2dInputGrad, Conv2dWeightGrad
-from .ops.linear import MatMul
+from .ops.linear import Linear, MatMul
 from .optim import EMA, Optimizer
 from .tensor import Tensor
 
@@ -58,6 +58,7 @@ FLOPS = {
     Conv2dInputGrad: lambda dy, w, y: 2 * prod(dy) * prod(w[:3]),
     Conv2dWeightGrad: lambda x, dy, y: 2 * prod(dy) * prod(y[:3]),
     MatMul: lambda a, b, y: 2 * prod(y) * a[-1],
+    Linear: lambda x, w, bias, y: 2 * prod(y) * x[-1],
     Attention: lambda q, k, v, y: 2 * prod(q[:3]) * k[1] * (q[3] + v[3]),  # Q K^T, P V
 }
 # Q K^T once more (the probabilities were not kept), dO V^T, P^T dO, dS K, dS^T Q

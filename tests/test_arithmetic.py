@@ -5,7 +5,7 @@ import pytest
 from tolerances import assert_close
 
 from minigen import Tensor, ops
-from minigen.kernels import _numba, arithmetic
+from minigen.kernels import _numba, _threads, arithmetic
 from minigen.random import Generator
 
 needs_numba = pytest.mark.skipif(_numba.numba is None, reason="numba is not installed")
@@ -24,7 +24,7 @@ def test_numba_equals_numpy_on_any_number_of_threads(monkeypatch, shape, dtype):
     rows = [a.reshape(-1, shape[-1]), np.ascontiguousarray(b[..., :1]).reshape(-1, 1)]
     sums = set()
     for threads in (1, 2, 4):
-        monkeypatch.setattr(_numba, "_number_of_threads", threads)
+        monkeypatch.setattr(_threads, "_number_of_threads", threads)
         np.testing.assert_array_equal(arithmetic.add_numba(a, b), arithmetic.add_numpy(a, b))
         np.testing.assert_array_equal(arithmetic.contiguous_numba(a.T), arithmetic.contiguous_numpy(a.T))
         np.testing.assert_array_equal(arithmetic.concatenate_numba(*rows), arithmetic.concatenate_numpy(*rows))

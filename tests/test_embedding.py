@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tolerances import assert_close
 
 from minigen.dispatch import use_kernels
-from minigen.kernels import _numba
+from minigen.kernels import _threads
 from minigen.kernels import embedding as kernels
 from minigen.kernels.features import sinusoids_grad_numba, sinusoids_grad_numpy, sinusoids_numba, sinusoids_numpy
 from minigen.ops.embedding import embedding, fourier_features, sinusoidal_features
@@ -54,7 +54,7 @@ def test_gradient_has_the_same_bits_for_any_thread_count(monkeypatch):
     g, indices = normal(999, 7, dtype=np.float32), np.random.default_rng(0).integers(0, 13, 999)
     found = set()
     for count in (1, 2, 5):
-        monkeypatch.setattr(_numba, "_number_of_threads", count)
+        monkeypatch.setattr(_threads, "_number_of_threads", count)
         found.add(kernels.embedding_grad_numba(g, indices, 13).tobytes())
     assert found == {kernels.embedding_grad_numpy(g, indices, 13).tobytes()}
 

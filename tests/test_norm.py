@@ -9,7 +9,7 @@ from tolerances import assert_close
 from minigen import Tensor, grad
 from minigen.dispatch import use_kernels
 from minigen.gradcheck import check_grads
-from minigen.kernels import _numba
+from minigen.kernels import _threads
 from minigen.kernels.batch_norm import batch_norm_numba
 from minigen.kernels.group_norm import group_norm_numba
 from minigen.kernels.layer_norm import layer_norm_numba
@@ -164,7 +164,7 @@ def test_sums_over_many_blocks_are_right_and_the_same_bits_for_any_number_of_thr
         reference = value_and_gradients(NORMS[name], *arrays)
     results = []
     for threads in (1, 3):
-        monkeypatch.setattr(_numba, "_number_of_threads", threads)
+        monkeypatch.setattr(_threads, "_number_of_threads", threads)
         with use_kernels("numba"):
             results.append(value_and_gradients(NORMS[name], *arrays))
     for one, three, expected in zip(*results, reference):

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minigen
-from minigen.kernels import _numba
+from minigen.kernels import _memory, _threads
 from minigen.kernels.matmul import matmul_numba, matmul_numpy
 
 
 @given(tasks=st.integers(0, 50), parts=st.integers(1, 8), grain=st.integers(1, 9))
 def test_shares_cover_every_task_once_in_order(tasks, parts, grain):
-    cut = _numba.shares(tasks, parts, grain)
+    cut = _threads.shares(tasks, parts, grain)
     assert [i for first, last in cut for i in range(first, last)] == list(range(tasks))
     assert len(cut) <= parts
     assert len(cut) == 1 or min(last - first for first, last in cut) >= grain
@@ -30,26 +30,26 @@ def test_every_task_runs_once():
     def work(first, last):
         done[first:last] += 1
 
-    _numba.parallel(100, work)
+    _threads.parallel(100, work)
     assert (done == 1).all()
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_every_task_runs_once_on_any_number_of_threads(monkeypatch, count):
-    monkeypatch.setattr(_numba, "_number_of_threads", count)
+    monkeypatch.setattr(_threads, "_number_of_threads", count)
     done = np.zeros(1001, int)
 
     def work(first, last):
         done[first:last] += 1
 
     for _ in range(20):
-        _numba.parallel(1001, work)
+        _threads.parallel(1001, work)
     assert (done == 20).all()
 
 
 @pytest.mark.parametrize("guilty", range(8))
 def test_an_exception_in_any_share_is_raised_after_all_have_ended(monkeypatch, guilty):
-    monkeypatch.setattr(_numba, "_number_of_threads", 2)
+    monkeypatch.setattr(_threads, "_number_of_threads", 2)
     running = []
 
     def work(first, last):
@@ -60,13 +60,13 @@ def test_an_exception_in_any_share_is_raised_after_all_have_ended(monkeypatch, g
         running.remove(first)
 
     with pytest.raises(ValueError, match=f"share {guilty}"):
-        _numba.parallel(8, work)
+        _threads.parallel(8, work)
     assert running == [guilty]
-    _numba.parallel(8, lambda first, last: None)  # the helper that met the exception still works
+    _threads.parallel(8, lambda first, last: None)  # the helper that met the exception still works
 
 
 def test_parallel_calls_may_nest_and_come_from_several_threads(monkeypatch):
-    monkeypatch.setattr(_numba, "_number_of_threads", 3)
+    monkeypatch.setattr(_threads, "_number_of_threads", 3)
     done = np.zeros((4, 6, 6), int)
 
     def outer(first, last, caller):
@@ -75,9 +75,9 @@ def test_parallel_calls_may_nest_and_come_from_several_threads(monkeypatch):
             def inner(start, end, row=caller[i]):
                 row[start:end] += 1
 
-            _numba.parallel(6, inner)
+            _threads.parallel(6, inner)
 
-    callers = [threading.Thread(target=_numba.parallel, args=(6, outer, done[i])) for i in range(4)]
+    callers = [threading.Thread(target=_threads.parallel, args=(6, outer, done[i])) for i in range(4)]
     for caller in callers:
         caller.start()
     for caller in callers:
@@ -88,9 +88,9 @@ def test_parallel_calls_may_nest_and_come_from_several_threads(monkeypatch):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_forked_process_makes_helpers_of_its_own():
     code = (
-        "import os; from minigen.kernels import _numba; _numba.set_num_threads(2);"
-        "_numba.parallel(8, lambda a, b: None); child = os.fork();"
-        "_numba.parallel(8, lambda a, b: None);"
+        "import os; from minigen.kernels import _threads; _threads.set_num_threads(2);"
+        "_threads.parallel(8, lambda a, b: None); child = os.fork();"
+        "_threads.parallel(8, lambda a, b: None);"
         "os._exit(0) if child == 0 else print(os.waitpid(child, 0)[1])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -120,8 +120,8 @@ def test_the_environment_chooses_the_number_of_threads(monkeypatch, variable):
             monkeypatch.delenv(name, raising=False)
         else:
             monkeypatch.setenv(name, str(3 + i))
-    monkeypatch.setattr(_numba, "_number_of_threads", None)
-    assert _numba.get_num_threads() == 3 + VARIABLES.index(variable)
+    monkeypatch.setattr(_threads, "_number_of_threads", None)
+    assert _threads.get_num_threads() == 3 + VARIABLES.index(variable)
     minigen.set_num_threads(1)
     assert minigen.get_num_threads() == 1
 
@@ -129,18 +129,18 @@ def test_the_environment_chooses_the_number_of_threads(monkeypatch, variable):
 @pytest.mark.parametrize("count", ["0", "-1", "two"])
 def test_a_wrong_number_of_threads_is_refused(monkeypatch, count):
     monkeypatch.setenv("MINIGEN_THREADS", count)
-    monkeypatch.setattr(_numba, "_number_of_threads", None)
+    monkeypatch.setattr(_threads, "_number_of_threads", None)
     with pytest.raises(ValueError, match="MINIGEN_THREADS must be a whole number"):
-        _numba.get_num_threads()
+        _threads.get_num_threads()
     with pytest.raises(ValueError, match="count must be a whole number of at least 1, got"):
         minigen.set_num_threads(count)
 
 
 def test_scratch_memory_is_kept_and_belongs_to_its_thread():
-    first = _numba.scratch("test", (4, 5), np.float32)
-    assert _numba.scratch("test", (2, 3), np.float64).ctypes.data == first.ctypes.data
+    first = _memory.scratch("test", (4, 5), np.float32)
+    assert _memory.scratch("test", (2, 3), np.float64).ctypes.data == first.ctypes.data
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(1) as pool:
-        other = pool.submit(_numba.scratch, "test", (4, 5), np.float32).result()
+        other = pool.submit(_memory.scratch, "test", (4, 5), np.float32).result()
     assert other.ctypes.data != first.ctypes.data

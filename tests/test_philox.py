@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigen.kernels import _numba, philox
+from minigen.kernels import _threads, philox
 
 DIALECTS = ["numpy", "numba"]
 SEEDS, SIZES = st.integers(0, 2**64 - 1), st.integers(0, 67)
@@ -108,5 +108,5 @@ def test_a_draw_that_would_leave_the_stream_or_its_arguments_is_refused(dialect)
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_the_stream_does_not_depend_on_the_number_of_threads(monkeypatch, threads):
-    monkeypatch.setattr(_numba, "_number_of_threads", threads)
+    monkeypatch.setattr(_threads, "_number_of_threads", threads)
     assert np.array_equal(philox.philox_bits_numba(1, 2, 1001), philox.philox_bits_numpy(1, 2, 1001))

@@ -4,7 +4,7 @@ from threadpoolctl import threadpool_info
 
 from minigen import __version__
 from minigen.info import info
-from minigen.kernels import _numba
+from minigen.kernels import _numba, _threads
 
 
 def facts():
@@ -18,7 +18,7 @@ def facts():
         "minigen": __version__,
         "BLAS kernel": ", ".join(sorted(kernels)) or "unknown",
         "SIMD lanes": lanes(),
-        "threads": _numba.get_num_threads(),
+        "threads": _threads.get_num_threads(),
     }
 
 
