@@ -6,6 +6,7 @@
               m^ = m / (1 - beta1^k)         v^ = v / (1 - beta2^k)         p -= lr (m^ / (sqrt(v^) + eps) + decay p)
     ema       e += (1 - d) (p - e)
     norm      square_norm = sum of g^2
+    gather    vector = the parts, end to end
 
 Adam starts m and v at 0, which biases both towards 0; after k steps (the first is k = 1) the weights
 of all gradients seen add up to 1 - beta^k, hence the division. adamw with decay 0 is Adam. In SGD the
@@ -77,6 +78,10 @@ def square_norm_numpy(g):
     return float(np.sum(np.square(g, dtype=np.float64)))
 
 
+def gather_numpy(vector, parts):
+    np.concatenate([part.reshape(-1) for part in parts], out=vector)
+
+
 # ---------------------------------------------------------------- Numba: the vector shared over the threads
 #
 # The scalars are worked out in float64 and rounded once to the vectors' type: 1 - beta2 taken in
@@ -115,6 +120,16 @@ def square_norm_numba(g):
     sums = np.zeros(-(-g.size // BLOCK))
     parallel(len(sums), square_norm_blocks, g, sums, grain=GRAIN // BLOCK)
     return float(sums.sum())
+
+
+def gather_numba(vector, parts):
+    ends = np.cumsum([part.size for part in parts])
+    parallel(len(parts), share_of_parts, vector, parts, ends, grain=1 + GRAIN * len(parts) // max(vector.size, 1))
+
+
+def share_of_parts(first, last, vector, parts, ends):
+    for part, end in zip(parts[first:last], ends[first:last]):
+        vector[end - part.size : end] = part.reshape(-1)
 
 
 @jit

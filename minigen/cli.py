@@ -1,4 +1,4 @@
-"""The command line: `minigen train ddpm`, `minigen sample RUN`, `minigen data ...`, `minigen info`.
+"""The command line: `minigen train ddpm`, `minigen sample RUN`, `minigen profile RUN`, `minigen data`, `minigen info`.
 
 The flags of `train` are the fields of the model's settings dataclass (train/config.py): no default and no
 help text is written twice.
@@ -237,6 +237,38 @@ def sample(run, n, sampler, steps, eta, seed, weights, out):
     images = model.sample(n, sampler, steps, eta, seed, progress=sys.stderr.isatty())
     path = out or run / "samples" / f"{sampler}-{n}-seed-{seed}-{weights}.png"
     save_images(path, images)
+    click.echo(path)
+
+
+# ---------------------------------------------------------------- profile
+
+
+@root.command()
+@click.argument("run", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@with_default("--steps", 3, click.IntRange(min=1), "training steps to look at, after one that compiles")
+@with_default("--by", "operation", Nearest(("operation", "module")), "what a row of the table is")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="picture  [default: RUN/profile.png]")
+def profile(run, steps, by, out):
+    """Where the time of a training step goes: a table, and a picture. The run itself is left as it is.
+
+    \b
+    minigen profile runs/ddpm-1 --by module
+    """
+    from . import profile as measured
+    from .train import RunError
+    from .train.start import training_of
+
+    try:
+        batches, task = training_of(run)
+    except RunError as error:
+        raise RunFailed(str(error), 1) from error
+    task.step(batches, 0)
+    with measured() as p:
+        for step in range(1, 1 + steps):
+            task.step(batches, step)
+    click.echo(p.table(by))
+    path = out or run / "profile.png"
+    p.save(path)
     click.echo(path)
 
 

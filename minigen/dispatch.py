@@ -32,14 +32,14 @@ KERNELS = {
     "loss": "mse mse_grad l1 l1_grad bce bce_grad gaussian_nll gaussian_nll_grad kl_gaussian kl_gaussian_grad "
     "kl_gaussians kl_gaussians_grad cross_entropy cross_entropy_grad",
     "matmul": "matmul linear",
-    "optimizer": "sgd_step rmsprop_step adamw_step ema_step square_norm",
+    "optimizer": "sgd_step rmsprop_step adamw_step ema_step square_norm gather",
     "philox": "philox_bits philox_uniform philox_normal",
     "pool": "max_pool2d max_pool2d_grad avg_pool2d avg_pool2d_grad",
     "resize": "resize resize_grad",
     "softmax": "softmax softmax_grad log_softmax log_softmax_grad",
 }
 # Handed over as they are: BLAS reads a transposed matrix in place, and optimisers write into their vectors.
-AS_THEY_ARE = {"matmul", "linear", "contiguous", "sgd_step", "rmsprop_step", "adamw_step", "ema_step"}
+AS_THEY_ARE = {"matmul", "linear", "contiguous", "sgd_step", "rmsprop_step", "adamw_step", "ema_step", "gather"}
 
 
 @contextmanager

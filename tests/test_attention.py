@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tolerances import assert_close
 
 from minigen.dispatch import use_kernels
+from minigen.kernels import _threads
 from minigen.ops.attention import attention
 from minigen.ops.softmax import log_softmax, softmax
 from minigen.tensor import Tensor
@@ -150,7 +151,7 @@ def test_empty_axes_give_empty_or_zero_results(n, length, m, heads):
 @pytest.mark.parametrize("masked", [False, True])
 def test_memory_is_that_of_one_head_a_thread_not_of_the_batch(masked, dialect, monkeypatch):
     """64 samples of 2 heads: all probabilities at once would be 128 matrices of L x M."""
-    monkeypatch.setenv("MINIGEN_THREADS", "2")
+    monkeypatch.setattr(_threads, "_number_of_threads", 2)
     n, length, heads, d = 64, 128, 2, 4
     q, k, v = qkv(n, length, length, heads, d, d, np.float32)
     mask = np.tril(np.ones((length, length), bool)) if masked else None

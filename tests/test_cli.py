@@ -218,6 +218,20 @@ def test_train_resume_sample_from_the_shell(minigen, tiny_flags):
     assert "--steps must be at most 8" in err
 
 
+def test_profile_shows_where_a_step_goes_and_leaves_the_run_alone(minigen, tiny_flags):
+    assert minigen(*tiny_flags)[0] == 0
+    before = {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()}
+    code, out, _ = minigen("profile", "runs/ddpm-1", "--steps", "1")
+    assert code == 0
+    assert "Conv2d" in out and out.splitlines()[-1] == "runs/ddpm-1/profile.png"
+    assert Image.open("runs/ddpm-1/profile.png").size > (500, 100)
+    assert {path: path.read_bytes() for path in before} == before
+    code, out, _ = minigen("profile", "runs/ddpm-1", "--steps", "1", "--by", "module", "--out", "p.png")
+    assert code == 0 and "ResBlock" in out and Path("p.png").exists()
+    code, _, err = minigen("profile", "runs")
+    assert code == 1 and "not a run folder" in one_line(err)
+
+
 # ---------------------------------------------------------------- data, info, help
 
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from minigen.kernels import _threads
 from minigen.kernels import optimizer as kernels
 
 DIALECTS = ["numpy", "numba"]
@@ -105,11 +106,20 @@ def test_square_norm_adds_in_float64(dialect):
 def test_square_norm_has_the_same_bits_for_any_thread_count(monkeypatch):
     (g,) = vectors(1, 100_003, np.float32)
     found = set()
-    for count in ("1", "2", "3", "7"):
-        monkeypatch.setenv("MINIGEN_THREADS", count)
+    for count in (1, 2, 3, 7):
+        monkeypatch.setattr(_threads, "_number_of_threads", count)
         found.add(kernels.square_norm_numba(g))
     assert len(found) == 1
     assert found.pop() == pytest.approx(kernels.square_norm_numpy(g), rel=1e-14)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("sizes", [[(3, 4), (1,), (0, 2), (5,)], [(200, 300), (7,), (100, 400)]])
+def test_gather_lays_the_parts_end_to_end(dialect, sizes):
+    parts = [np.asfortranarray(vectors(1, int(np.prod(s)), np.float32)[0].reshape(s)) for s in sizes]
+    vector = np.zeros(sum(p.size for p in parts), np.float32)
+    step("gather", dialect)(vector, parts)
+    np.testing.assert_array_equal(vector, np.concatenate([p.reshape(-1) for p in parts]))
 
 
 STEPS = {  # name: (vectors, scalars)

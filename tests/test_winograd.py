@@ -1,5 +1,10 @@
 """Winograd's convolution: the same as the direct one, with a stated error, at every size and padding."""
 
+import os
+import platform
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -65,6 +70,14 @@ def test_the_error_stays_in_the_table_at_working_sizes(c, size):
 
 
 @needs_numba
+def test_every_sample_may_have_a_bias_of_its_own():
+    x, weight, _, _ = problem(3, 9, 6, 17, 20, UNIT)
+    bias = Generator(1).normal((3, 20), np.float64)
+    fast = winograd.winograd_numba(*(a.astype(np.float32) for a in (x, weight, bias)), UNIT)
+    assert relative(fast, conv.conv2d_numpy(x, weight, bias, UNIT, UNIT, UNIT, 1)) < ERRORS["forward"]
+
+
+@needs_numba
 def test_lines_longer_than_a_block_are_cut_into_runs():
     runs, length, _ = winograd.cut_into_runs((1, 3, 301, 256), 16)
     assert runs > 1 and length < 301 / 4
@@ -108,3 +121,44 @@ def test_a_nan_reaches_the_results_whose_tile_it_is_in():
     x, weight = np.zeros((1, 8, 8, 16), np.float32), np.ones((3, 3, 16, 16), np.float32)
     x[0, 1, 1, 3] = np.nan
     assert np.isnan(winograd.winograd_numba(x, weight, None, UNIT)[0, :3, :3]).all()
+
+
+OTHER_PROCESSOR = """
+from llvmlite import binding
+features = binding.get_host_cpu_features()
+for name in features:
+    features[name] = features[name] and not name.startswith({without!r})
+binding.get_host_cpu_features = lambda: features
+
+import os
+import platform
+import subprocess
+import sys
+
+import numpy as np
+from minigen.kernels import conv, winograd
+assert winograd.LANES == {lanes}, winograd.LANES
+rng = np.random.default_rng(0)
+x, w, dy = (rng.standard_normal(shape) for shape in ((2, 9, 6, 19), (3, 3, 19, 21), (2, 9, 6, 21)))
+small = [a.astype(np.float32) for a in (x, w, dy)]
+settings = (1, 1), (1, 1), (1, 1), 1
+pairs = [
+    (winograd.winograd_numba(*small[:2], None, (1, 1)), conv.conv2d_numpy(x, w, None, *settings)),
+    (winograd.winograd_input_grad_numba(small[2], small[1], (1, 1)), conv.conv2d_input_grad_numpy(dy, w, (9, 6), *settings)),
+    (winograd.winograd_weight_grad_numba(small[0], small[2], (1, 1)), conv.conv2d_weight_grad_numpy(x, dy, (3, 3), *settings)),
+]
+print(max(abs(fast - exact).max() / abs(exact).max() for fast, exact in pairs))
+"""  # noqa: E501
+
+
+@needs_numba
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="x86 is what differs in width")
+@pytest.mark.parametrize(("without", "lanes"), [(("avx512",), 8), (("avx",), 4)])
+def test_processors_with_shorter_vectors_compute_the_same(tmp_path, without, lanes):
+    """Numba compiles for the processor that it is told of: here one without AVX-512, and one without any AVX or FMA."""
+    without = (*without, "fma") if lanes == 4 else without
+    code = OTHER_PROCESSOR.format(without=without, lanes=lanes)
+    environment = {**os.environ, "MINIGEN_CACHE": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < max(ERRORS.values())

@@ -8,6 +8,7 @@ each keeps a view of its own part under its own shape: reading and writing go th
 import numpy as np
 
 from ..device import device_of
+from ..dispatch import dispatch
 
 
 class FlatParameters:
@@ -39,11 +40,8 @@ class FlatParameters:
 
     def gather_grads(self):
         """Copy every `p.grad` into the vector `grad` and return it; parameters without one count as 0."""
-        for p, part in self.views(self.grad):
-            if p.grad is None:
-                part[...] = 0
-            else:
-                part[...] = p.grad.data
+        parts = [np.zeros_like(p.data) if p.grad is None else p.grad.data for p in self.parameters]
+        dispatch("gather", self.grad, parts)
         return self.grad
 
     def changed(self):

@@ -88,6 +88,12 @@ def load(out, weights="ema"):
     return model
 
 
+def training_of(out):
+    """Data and networks as the run in `out` began with them -> Batches, Task. Reads its settings and nothing else."""
+    run = RunFolder(out)
+    return prepare(config_of(run, run.read_config()))
+
+
 def prepare(config):
     """Data and networks by the settings -> Batches, Task. Raises before anything is written, whatever is missing."""
     device(config.device)
