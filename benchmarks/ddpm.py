@@ -15,7 +15,7 @@ from minigen.metrics import acceptance_of_impostors, recognise
 from minigen.random import Generator
 from minigen.report import save_images
 
-STEPS = 250  # of DDIM with eta = 1: fresh noise mends what a step got wrong, and short steps keep the classes in balance
+STEPS = 200  # of DDIM with eta = 1: fresh noise mends what a step got wrong, short steps keep the classes in balance
 
 
 def measure(seeds, samples, picture=None):

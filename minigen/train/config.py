@@ -42,7 +42,7 @@ class TrainConfig:
 
     data: str = setting("mnist-mini", "data set to learn from", choices=_data_sets)
     data_dir: str | None = setting(None, "folder that holds the data set (mnist-mini needs none)", resumable=True)
-    steps: int = setting(1400, "steps in all; the learning rate falls to 0 over them", at_least=1, resumable=True)
+    steps: int = setting(1500, "steps in all; the learning rate falls to 0 over them", at_least=1, resumable=True)
     batch_size: int = setting(32, "images in a step", at_least=1)
     lr: float = setting(2e-3, "learning rate of AdamW at its peak", at_least=0)
     warmup: int = setting(100, "steps of linear warm-up (at most a tenth of all)", at_least=0)

@@ -41,7 +41,7 @@ class DDPMConfig(TrainConfig):
     multipliers: tuple[int, ...] = setting((1, 2), "width of each level, as multiples of channels", at_least=1)
     blocks: int = setting(1, "residual blocks a level", at_least=1)
     attention_levels: tuple[int, ...] = setting(
-        (1,), "levels with attention, counted from 0; the middle always has it", at_least=0
+        (), "levels with attention, counted from 0; the middle always has it", at_least=0
     )
     heads: int = setting(4, "heads of the attention", at_least=1)
     groups: int = setting(8, "groups of the group norms", at_least=1)
