@@ -227,7 +227,7 @@ def test_profile_shows_where_a_step_goes_and_leaves_the_run_alone(minigen, tiny_
     assert Image.open("runs/ddpm-1/profile.png").size > (500, 100)
     assert {path: path.read_bytes() for path in before} == before
     code, out, _ = minigen("profile", "runs/ddpm-1", "--steps", "1", "--by", "module", "--out", "p.png")
-    assert code == 0 and "ResBlock" in out and Path("p.png").exists()
+    assert code == 0 and "UNet.output" in out and Path("p.png").exists()
     code, _, err = minigen("profile", "runs")
     assert code == 1 and "not a run folder" in one_line(err)
 
