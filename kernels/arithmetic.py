@@ -6,7 +6,7 @@
     contiguous       y = x, copied so that its elements lie in order: what slices and transposes need once
 
 A network adds wherever two paths meet (skips forward, gradients backward), and the gradient of a bias is a sum over
-positions. Operations call these for LARGE arrays; below that, waking a thread costs more than it saves.
+positions. Operations call these for large arrays only (LARGE in minigen/ops/elementwise.py).
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from ._numba import jit
 from ._threads import parallel
 
-LARGE = 1 << 15  # elements
+GRAIN = 1 << 15  # elements that are worth a share
 BLOCK = 64  # positions that share a partial sum: independent of the number of threads, and so is the result
 
 # ---------------------------------------------------------------- NumPy: the definition
@@ -41,7 +41,7 @@ def contiguous_numpy(x):
 
 def add_numba(a, b):
     y = np.empty(a.shape, np.result_type(a, b))
-    parallel(a.size, share_of_sum, a.reshape(-1), b.reshape(-1), y.reshape(-1), grain=LARGE)
+    parallel(a.size, share_of_sum, a.reshape(-1), b.reshape(-1), y.reshape(-1), grain=GRAIN)
     return y
 
 
@@ -49,19 +49,19 @@ def sum_positions_numba(x):
     n, p, c = x.shape
     blocks = -(-p // BLOCK)
     sums = np.empty((n, blocks, c), x.dtype)
-    parallel(n * blocks, block_sums, x, sums, grain=1 + LARGE // (BLOCK * max(c, 1)))
+    parallel(n * blocks, block_sums, x, sums, grain=1 + GRAIN // (BLOCK * max(c, 1)))
     return sums.sum(axis=1, dtype=np.float64).astype(x.dtype)
 
 
 def concatenate_numba(*arrays):
     y = np.empty((len(arrays[0]), sum(a.shape[1] for a in arrays)), np.result_type(*arrays))
-    parallel(len(y), share_of_rows, arrays, y, grain=1 + LARGE // max(y.shape[1], 1))
+    parallel(len(y), share_of_rows, arrays, y, grain=1 + GRAIN // max(y.shape[1], 1))
     return y
 
 
 def contiguous_numba(x):
     y = np.empty(x.shape, x.dtype)
-    parallel(len(x), share_of_copy, x, y, grain=1 + LARGE * len(x) // max(x.size, 1))
+    parallel(len(x), share_of_copy, x, y, grain=1 + GRAIN * len(x) // max(x.size, 1))
     return y
 
 

@@ -43,6 +43,10 @@ def test_large_sums_are_numpys_whatever_the_axes(axes, keepdims):
     assert_close(ops.sum(Tensor(x), axes, keepdims).data, x.sum(axes, keepdims=keepdims), "reduction")
 
 
+def test_large_sums_of_small_integers_do_not_overflow():
+    assert int(ops.sum(Tensor(np.full((300, 200, 2), 200, np.uint8)), (0, 1)).data[0]) == 200 * 300 * 200
+
+
 def test_large_operations_have_the_gradients_of_small_ones():
     """Concatenate, slice, add, sum: one linear map, whose gradient is the same for every sample."""
     w = normal(5, 6, 8)

@@ -85,6 +85,24 @@ def test_parallel_calls_may_nest_and_come_from_several_threads(monkeypatch):
     assert (done == 1).all()
 
 
+@pytest.mark.skipif(_threads.current_cpu() is None, reason="the system does not say where a thread runs")
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one processor")
+def test_a_helper_moves_away_from_a_processor_that_is_taken():
+    found = []
+
+    def woken_where_another_runs():
+        helper = _threads.Helper.__new__(_threads.Helper)
+        helper.taken = {_threads.current_cpu()}
+        helper.move_away()
+        found.append((_threads.current_cpu(), helper.cpu, helper.taken))
+
+    for _ in range(20):
+        thread = threading.Thread(target=woken_where_another_runs)  # its affinity goes with it
+        thread.start()
+        thread.join()
+    assert all(now == seen and now not in taken for now, seen, taken in found)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_forked_process_makes_helpers_of_its_own():
     code = (

@@ -8,7 +8,7 @@ from ..autograd import Operation
 from ..device import device_of
 from ..dispatch import dispatch
 
-LARGE = 1 << 15  # elements; additions of at least so many are shared over the threads (kernels/arithmetic.py)
+LARGE = 1 << 15  # elements; from here on sums, joins and copies are shared over the threads (kernels/arithmetic.py)
 
 
 class Add(Operation):
@@ -17,7 +17,8 @@ class Add(Operation):
     keeps_inputs = False
 
     def forward(self, a, b):
-        return dispatch("add", a, b) if a.shape == b.shape and a.size >= LARGE else a + b
+        in_order = a.flags.c_contiguous and b.flags.c_contiguous  # else a kernel would copy before it adds
+        return dispatch("add", a, b) if a.size >= LARGE and a.shape == b.shape and in_order else a + b
 
     def backward(self, g, needs):
         return [sum_to(g, shape) if need else None for need, shape in zip(needs, self.shapes)]

@@ -19,9 +19,10 @@ class Sum(Operation):
 
     def forward(self, x):
         first, last = builtins.min(self.axes, default=0), builtins.max(self.axes, default=-1) + 1
-        if x.size < LARGE or x.dtype.kind != "f" or len(self.axes) != last - first or last == x.ndim:
+        adjacent = len(self.axes) == last - first and last < x.ndim
+        if x.size < LARGE or x.dtype.kind != "f" or not x.flags.c_contiguous or not adjacent:
             return x.sum(self.axes, keepdims=self.keepdims)
-        shape = x.shape[:first], x.shape[first:last], x.shape[last:]  # adjacent axes, the last one kept
+        shape = x.shape[:first], x.shape[first:last], x.shape[last:]
         y = dispatch("sum_positions", x.reshape([prod(lengths) for lengths in shape]))
         return y.reshape(shape[0] + (1,) * (self.keepdims * len(shape[1])) + shape[2])
 
