@@ -28,7 +28,7 @@ from ._memory import scratch
 from ._numba import jit
 from ._threads import get_num_threads, parallel, shares
 from .matmul import single_threaded_blas
-from .winograd import fits, winograd_input_grad_numba, winograd_numba, winograd_weight_grad_numba
+from .winograd import fits, turned, winograd_input_grad_numba, winograd_numba, winograd_weight_grad_numba
 
 # ---------------------------------------- NumPy: a loop over window positions
 
@@ -134,10 +134,6 @@ def better_turned(w_shape, stride, padding, dilation):
     """
     kh, kw, c, k = w_shape
     return k < c and stride == dilation == (1, 1) and padding[0] < kh and padding[1] < kw and kh * kw > 1
-
-
-def turned(w):
-    return np.ascontiguousarray(w[::-1, ::-1].swapaxes(2, 3))
 
 
 def turned_padding(w_shape, padding):

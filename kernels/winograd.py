@@ -111,9 +111,7 @@ def winograd_numba(x, w, bias, padding):
 
 
 def winograd_input_grad_numba(dy, w, padding):
-    turned = np.empty((3, 3, w.shape[3], w.shape[2]), np.float32)
-    parallel(9, turn_positions, w, turned, grain=1 + 2**14 // w[0, 0].size)
-    return winograd_numba(dy, turned, None, (2 - padding[0], 2 - padding[1]))
+    return winograd_numba(dy, turned(w), None, (2 - padding[0], 2 - padding[1]))
 
 
 def winograd_weight_grad_numba(x, dy, padding):
@@ -127,6 +125,14 @@ def winograd_weight_grad_numba(x, dy, padding):
     parallel(len(pieces), share_of_pieces, pieces, x, dy, du, *padding, runs, length, per_block)
     parallel(c, filter_grad_rows, du, dw, grain=1 + 2**12 // k)  # adds the pieces in their order
     return dw
+
+
+def turned(w):
+    """The filters turned by 180 degrees, input and output channels exchanged: (KH, KW, C, K) -> (KH, KW, K, C)."""
+    kh, kw, c, k = w.shape
+    result = np.empty((kh * kw, k, c), w.dtype)
+    parallel(kh * kw, turn_positions, w.reshape(kh * kw, c, k), result, grain=1 + 2**14 // max(c * k, 1))
+    return result.reshape(kh, kw, k, c)
 
 
 def transformed_filters(w):
@@ -324,11 +330,11 @@ def filter_grad_rows(first, last, du, dw):
 
 
 @jit
-def turn_positions(first, last, w, turned):
-    """turned[i, j] = w[2 - i, 2 - j]^T, square by square, so that both stay in the cache."""
-    c, k = w.shape[2], w.shape[3]
+def turn_positions(first, last, w, result):
+    """result[i] = w[-1 - i]^T, square by square, so that both stay in the cache."""
+    _, c, k = w.shape
     for position in range(first, last):
-        source, target = w[2 - position // 3, 2 - position % 3], turned[position // 3, position % 3]
+        source, target = w[len(w) - 1 - position], result[position]
         for c0 in range(0, c, 16):
             for k0 in range(0, k, 16):
                 for b in range(k0, min(k0 + 16, k)):
