@@ -110,7 +110,7 @@ def _over_positions(worker, seed, counter, n, dtype, *more):
     def share(first, last):
         worker(seed, position + np.uint64(first), high, *more, new[first:last])
 
-    parallel(positions, share)
+    parallel(positions, share, grain=BLOCK)
     return new.ravel()[:n]
 
 
