@@ -56,13 +56,31 @@ def shares(tasks, parts, grain=1):
     return [(tasks * i // parts, tasks * (i + 1) // parts) for i in range(parts)]
 
 
+def shrinking_shares(tasks, threads, grain=1):
+    """Cut range(tasks) into contiguous shares for `threads` to take in turn, of at least `grain` tasks each.
+
+    A share is as large as leaves every thread another one of that size: few shares while there is much to do, small
+    ones at the end, where the threads wait for the last. (Polychronopoulos and Kuck, Guided self-scheduling, 1987)
+    """
+    grain, cut, first = max(grain, tasks // (SMALLEST * threads)), [], 0
+    while first < tasks:
+        left = tasks - first
+        last = first + min(left, max(grain, left // (2 * threads) if threads > 1 else left))
+        cut.append((first, last))
+        first = last
+    return cut
+
+
+SMALLEST = 24  # parts of a thread's fair share that are worth being told apart
+
+
 def parallel(tasks, worker, *args, grain=1):
-    """Run worker(first, last, *args) over range(tasks), several shares a thread, so that none waits long at the end.
+    """Run worker(first, last, *args) over range(tasks), the shares getting smaller so that none waits long at the end.
 
     grain is the fewest tasks that are worth a share (handing one to another thread costs some 20 microseconds).
     The caller's thread works too. An exception in any share is raised here, after all have ended.
     """
-    cut = shares(tasks, SHARES_A_THREAD * get_num_threads(), grain)
+    cut = shrinking_shares(tasks, get_num_threads(), grain)
     remaining = iter(cut)
 
     def work():
@@ -81,9 +99,6 @@ def parallel(tasks, worker, *args, grain=1):
         _idle.extend(hired)
     for error in filter(None, errors):
         raise error
-
-
-SHARES_A_THREAD = 4
 
 
 class Helper:
