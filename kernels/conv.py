@@ -1,11 +1,12 @@
 """Convolution in two dimensions and its two gradients: three products that are one another's transposes.
 
-    forward       y[n,p,q,k]  = b[n,k] + sum_{i,j,c} x[n, p s + i d - pad, q s + j d - pad, c] w[i,j,c,k]
+    forward       y[n,p,q,k]  = r[n,p,q,k] + b[n,k] + sum_{i,j,c} x[n, p s + i d - pad, q s + j d - pad, c] w[i,j,c,k]
     input grad    dx          = the transpose of x -> y: every dy[n,p,q] is spread over the window it came from
     weight grad   dw[i,j,c,k] = sum_{n,p,q} x[n, p s + i d - pad, q s + j d - pad, c] dy[n,p,q,k]
 
 with stride s, dilation d, zeros outside x, and sums over the channels c of k's own group. The bias may be one for all
-samples or one for each: a network that tells its layers the noise level adds it there.
+samples or one for each: a network that tells its layers the noise level adds it there. The residual r, where there is
+one, is what the block that ends with this convolution adds its result to.
 
 For one window position (i, j) this is a matrix product of pixels with w[i,j]: the NumPy definition is
 a loop over window positions. The fast route (im2col) writes the window of every output pixel into one
@@ -15,7 +16,7 @@ row, so that all positions together are one matrix product:
 
 Channels last makes a row a few plain copies: the KW pixels under one line of the window are adjacent.
 
-Shapes   x (N, H, W, C)   w (KH, KW, C / groups, K)   b (K,) or (N, K)   y (N, P, Q, K)
+Shapes   x (N, H, W, C)   w (KH, KW, C / groups, K)   b (K,) or (N, K)   y, r (N, P, Q, K)
          P = (H + 2 pad - d (KH - 1) - 1) // s + 1, Q likewise
          stride, padding, dilation: (vertical, horizontal)
 Source   Dumoulin and Visin, A guide to convolution arithmetic, 2016; Chellapilla et al. 2006 (im2col);
@@ -27,18 +28,20 @@ import numpy as np
 from ._memory import scratch
 from ._numba import jit
 from ._threads import get_num_threads, parallel, shares
+from .arithmetic import add_numba
 from .matmul import single_threaded_blas
 from .winograd import fits, turned, winograd_input_grad_numba, winograd_numba, winograd_weight_grad_numba
 
 # ---------------------------------------- NumPy: a loop over window positions
 
 
-def conv2d_numpy(x, w, bias, stride, padding, dilation, groups):
+def conv2d_numpy(x, w, bias, stride, padding, dilation, groups, residual=None):
     y = np.zeros((x.shape[0], *output_size(x.shape, w.shape, stride, padding, dilation), w.shape[3]), x.dtype)
     padded = _pad(x, padding)
     for i, j, xg, wg, yg in _positions_and_groups(padded, w, y, stride, dilation, groups):
         yg += xg @ wg[i, j]
-    return y if bias is None else y + bias.reshape(-1, 1, 1, w.shape[3])
+    y = y if bias is None else y + bias.reshape(-1, 1, 1, w.shape[3])
+    return y if residual is None else y + residual
 
 
 def conv2d_input_grad_numpy(dy, w, size, stride, padding, dilation, groups):
@@ -85,10 +88,12 @@ def output_size(x_shape, w_shape, stride, padding, dilation):
 ROWS_BYTES = 1 << 20  # rows of one block of samples: about what stays in a core's L2 cache between writing and use
 
 
-def conv2d_numba(x, w, bias, stride, padding, dilation, groups):
+def conv2d_numba(x, w, bias, stride, padding, dilation, groups, residual=None):
     size = output_size(x.shape, w.shape, stride, padding, dilation)
     if fits(x.dtype, w.shape, size, stride, padding, dilation, groups):
-        return winograd_numba(x, w, bias, padding)
+        return winograd_numba(x, w, bias, padding, residual)
+    if residual is not None:
+        return add_numba(conv2d_numba(x, w, bias, stride, padding, dilation, groups), residual)
     if groups > 1:
         parts = zip(split(x, groups), split(w, groups), split(bias, groups))
         return np.concatenate([conv2d_numba(*part, stride, padding, dilation, 1) for part in parts], axis=3)

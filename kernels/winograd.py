@@ -15,13 +15,13 @@ All three products of convolution have this form (the transforms are linear; tra
     input gradient    the convolution of dy with the filter turned by 180 degrees, C and K exchanged, padding 2 - pad
     weight gradient   dw = G^T [ sum over tiles of V[f]^T (A dy A^T)[f] ] G
 
-The tiles are worked off in blocks so small that V and M never leave the core's L2 cache. A block is a few *runs*:
-a run is a line of tiles (or a part of a very long line). Its six lines of pixels are first copied into a strip that
-has the padding around it, so that no transform needs to know about edges.
+The tiles are worked off in blocks so small that V and M never leave the core's L2 cache. A block is a few *runs*, or
+lines of tiles; winograd_tiles.py reads and writes them.
 
 Price    the transforms multiply by up to 8 and cancel: float32 errors near 1e-5 of the largest result, against
          1e-6 directly (table in tests/test_winograd.py). float64, in which gradients are checked, never comes here.
-Shapes   x (N, H, W, C)   w (3, 3, C, K)   bias (K,), (N, K) or None   y (N, H + 2 pad - 2, W + 2 pad - 2, K);  float32
+Shapes   x (N, H, W, C)   w (3, 3, C, K)   bias (K,), (N, K) or None   y, residual (N, P, Q, K);  float32
+         P = H + 2 pad - 2, Q likewise
 Source   Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, CVPR 2016, section 4.3
 """
 
@@ -39,11 +39,9 @@ from .simd.winograd_transforms import (
     G,
     add_vector,
     filter_to_points,
-    gradient_to_points,
-    image_to_points,
     points_to_filter,
-    points_to_image,
 )
+from .winograd_tiles import fill_strip, place_of, place_of_run, read_gradient, read_points, vectors_of, write_result
 
 if numba is not None:
     from .simd.vector import BYTES, LANES
@@ -69,7 +67,7 @@ def fits(dtype, w_shape, y_size, stride, padding, dilation, groups):
 # ---------------------------------------------------------------- NumPy: the equations above
 
 
-def winograd_numpy(x, w, bias, padding):
+def winograd_numpy(x, w, bias, padding, residual=None):
     """Y = A^T [ (G w G^T) * (B^T d B) ] A for every tile."""
     p, q = x.shape[1] + 2 * padding[0] - 2, x.shape[2] + 2 * padding[1] - 2
     down, across = -(-p // 4), -(-q // 4)
@@ -80,33 +78,22 @@ def winograd_numpy(x, w, bias, padding):
     m = np.einsum("abnhwc,abck->abnhwk", v, np.einsum("ai,bj,ijck->abck", G, G, w))
     y = np.einsum("ia,jb,abnhwk->nhiwjk", A_T, A_T, m).reshape(x.shape[0], 4 * down, 4 * across, w.shape[3])
     y = y[:, :p, :q].astype(x.dtype)
-    return y if bias is None else y + bias.reshape(-1, 1, 1, w.shape[3])
-
-
-@jit
-def vectors_of(c):
-    """How many vectors cover c >= LANES channels."""
-    return (c + LANES - 1) // LANES
-
-
-@jit
-def place_of(vector, c):
-    """The byte at which a vector of channels begins. The last one ends with the last channel: where LANES does not
-    divide c it overlaps the one before, and some channels are worked out twice, to the same result."""
-    return min(vector * BYTES, 4 * c - BYTES)
+    y = y if bias is None else y + bias.reshape(-1, 1, 1, w.shape[3])
+    return y if residual is None else y + residual
 
 
 # ---------------------------------------------------------------- CPU: blocks of tiles, shared over the threads
 
 
-def winograd_numba(x, w, bias, padding):
+def winograd_numba(x, w, bias, padding, residual=None):
     n, h, width, c = x.shape
     k = w.shape[3]
     y = np.empty((n, h + 2 * padding[0] - 2, width + 2 * padding[1] - 2, k), np.float32)
     u = transformed_filters(w)
     bias = np.zeros((1, k), np.float32) if bias is None else bias.reshape(-1, k)
+    residual = y[:0] if residual is None else residual
     runs, length, per_block = cut_into_runs(y.shape, CACHE // (36 * 4 * (c + k)))
-    parallel(-(-runs // per_block), share_of_blocks, x, u, bias, y, *padding, runs, length, per_block)
+    parallel(-(-runs // per_block), share_of_blocks, x, u, bias, residual, y, *padding, runs, length, per_block)
     return y
 
 
@@ -163,13 +150,13 @@ def cut_into_runs(y_shape, tiles):
     return runs, length, per_block // whole * whole or per_block
 
 
-def share_of_blocks(first, last, x, u, bias, y, ph, pw, runs, length, per_block):
+def share_of_blocks(first, last, x, u, bias, residual, y, ph, pw, runs, length, per_block):
     c, k = x.shape[3], rounded(y.shape[3], LANES)
     tiles = rounded(length * per_block, 8)
     strip = scratch("strip", (6, (4 * length + 2) * c), np.float32)
     v, m = (scratch(name, (36, tiles * size + GAP), np.float32) for name, size in (("v", c), ("m", k)))
     patch = scratch("patch", (4, 4, y.shape[3]), np.float32)
-    forward_blocks(first, last, x, u, bias, y, ph, pw, runs, length, per_block, strip, v, m, patch)
+    forward_blocks(first, last, x, u, bias, residual, y, ph, pw, runs, length, per_block, strip, v, m, patch)
 
 
 def share_of_pieces(first, last, pieces, x, dy, du, ph, pw, runs, length, per_block):
@@ -183,7 +170,7 @@ def share_of_pieces(first, last, pieces, x, dy, du, ph, pw, runs, length, per_bl
 
 
 @jit
-def forward_blocks(first, last, x, u, bias, y, ph, pw, runs, length, per_block, strip, v, m, patch):
+def forward_blocks(first, last, x, u, bias, residual, y, ph, pw, runs, length, per_block, strip, v, m, patch):
     c, k = x.shape[3], (y.shape[3] + LANES - 1) // LANES * LANES
     for block in range(first, last):
         tiles = 0
@@ -203,7 +190,8 @@ def forward_blocks(first, last, x, u, bias, y, ph, pw, runs, length, per_block, 
         for run in range(block * per_block, min(runs, (block + 1) * per_block)):
             n, top, left = place_of_run(run, length, y)
             for t in range(length):
-                write_result(m, tiles + t, k, bias[min(n, len(bias) - 1)], patch, y, n, top, left + 4 * t)
+                offset = bias[min(n, len(bias) - 1)]
+                write_result(m, tiles + t, k, offset, residual, patch, y, n, top, left + 4 * t)
             tiles += length
 
 
@@ -223,78 +211,6 @@ def weight_grad_pieces(first, last, pieces, x, dy, du, ph, pw, runs, length, per
             for f in range(36):
                 sums, going_on = du[piece, f].ctypes.data, block > pieces[piece, 0]
                 product(v[f].ctypes.data, 4, 4 * c, g[f].ctypes.data, 4 * k, sums, 4 * k, c, k, tiles, going_on)
-
-
-@jit
-def place_of_run(run, length, y):
-    """The sample and the upper left pixel of a run of tiles of the result."""
-    down, across = (y.shape[1] + 3) // 4, ((y.shape[2] + 3) // 4 + length - 1) // length
-    return run // (down * across), run // across % down * 4, run % across * length * 4
-
-
-@jit
-def fill_strip(x, n, top, left, strip):
-    """strip[i, j] = x[n, top + i, left + j], and 0 beyond the edge: whole lines, pixels of a line being adjacent."""
-    _, height, width, c = x.shape
-    pixels = strip.shape[1] // c
-    first, last = min(max(0, -left), pixels), max(0, min(pixels, width - left))
-    for i in range(6):
-        if not 0 <= top + i < height or first >= last:
-            strip[i, :] = 0
-            continue
-        strip[i, : first * c] = 0
-        strip[i, last * c :] = 0
-        line = x[n, top + i, left + first : left + last].reshape((last - first) * c)
-        inside = strip[i, first * c : last * c]
-        for at in range(len(inside)):
-            inside[at] = line[at]
-
-
-@jit
-def read_points(strip, t, c, v, row, row_length):
-    """V[:, row] of tile t of the strip."""
-    source, target = strip.ctypes.data + 16 * c * t, v.ctypes.data + 4 * row_length * row
-    for vector in range(vectors_of(c)):
-        at = place_of(vector, c)
-        image_to_points(source + at, strip.strides[0], 4 * c, target + at, 6 * v.strides[0], v.strides[0])
-
-
-@jit
-def read_gradient(dy, n, top, left, patch, g, row, row_length):
-    """(A dy A^T)[:, row] of the 4x4 pixels from (top, left), as many of them as dy has."""
-    k = dy.shape[3]
-    source, line = dy.ctypes.data + 4 * k * ((n * dy.shape[1] + top) * dy.shape[2] + left), 4 * k * dy.shape[2]
-    if top + 4 > dy.shape[1] or left + 4 > dy.shape[2]:
-        for i in range(4):
-            for j in range(4):
-                inside = top + i < dy.shape[1] and left + j < dy.shape[2]
-                for at in range(k):
-                    patch[i, j, at] = dy[n, top + i, left + j, at] if inside else np.float32(0)
-        source, line = patch.ctypes.data, 4 * 4 * k
-    for vector in range(vectors_of(k)):
-        at = place_of(vector, k)
-        target = g.ctypes.data + 4 * row_length * row + at
-        gradient_to_points(source + at, line, 4 * k, target, 6 * g.strides[0], g.strides[0])
-
-
-@jit
-def write_result(m, row, row_length, bias, patch, y, n, top, left):
-    """The 4x4 pixels from (top, left), plus bias, as many of them as y has."""
-    k = y.shape[3]
-    whole = top + 4 <= y.shape[1] and left + 4 <= y.shape[2]
-    target, line = y.ctypes.data + 4 * k * ((n * y.shape[1] + top) * y.shape[2] + left), 4 * k * y.shape[2]
-    if not whole:
-        target, line = patch.ctypes.data, 4 * 4 * k
-    for vector in range(vectors_of(k)):
-        at = place_of(vector, k)
-        source = m.ctypes.data + 4 * row_length * row + at
-        offset = bias.ctypes.data + at
-        points_to_image(source, 6 * m.strides[0], m.strides[0], target + at, line, 4 * k, offset)
-    if not whole:
-        for i in range(min(4, y.shape[1] - top)):
-            for j in range(min(4, y.shape[2] - left)):
-                for at in range(k):
-                    y[n, top + i, left + j, at] = patch[i, j, at]
 
 
 # ---------------------------------------------------------------- CPU: filters

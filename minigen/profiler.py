@@ -42,7 +42,7 @@ from .autograd import Fused, Operation, is_recording
 from .device import device_of
 from .nn import Module
 from .ops.attention import Attention
-from .ops.conv import Conv2d, Conv2dInputGrad, Conv2dWeightGrad
+from .ops.conv import Conv2d, Conv2dInputGrad, Conv2dWeightGrad, ResidualConv2d
 from .ops.linear import Linear, MatMul
 from .optim import EMA, Optimizer
 from .tensor import Tensor
@@ -55,6 +55,7 @@ NOT_OPERATIONS = (TAPE, OUTSIDE, OWN)
 # Multiply-adds by the shapes of the inputs and of the result.
 FLOPS = {
     Conv2d: lambda x, w, *bias, y: 2 * prod(y) * prod(w[:3]),
+    ResidualConv2d: lambda x, w, r, *bias, y: 2 * prod(y) * prod(w[:3]),
     Conv2dInputGrad: lambda dy, w, y: 2 * prod(dy) * prod(w[:3]),
     Conv2dWeightGrad: lambda x, dy, y: 2 * prod(dy) * prod(y[:3]),
     MatMul: lambda a, b, y: 2 * prod(y) * a[-1],

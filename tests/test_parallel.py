@@ -24,6 +24,17 @@ def test_shares_cover_every_task_once_in_order(tasks, parts, grain):
     assert len(cut) == 1 or min(last - first for first, last in cut) >= grain
 
 
+@given(tasks=st.integers(0, 5000), threads=st.integers(1, 8), grain=st.integers(1, 99))
+def test_shrinking_shares_cover_every_task_once_and_end_small(tasks, threads, grain):
+    cut = _threads.shrinking_shares(tasks, threads, grain)
+    sizes = [last - first for first, last in cut]
+    assert [i for first, last in cut for i in range(first, last)] == list(range(tasks))
+    assert sizes == sorted(sizes, reverse=True)
+    assert min(sizes[:-1], default=grain) >= grain
+    assert threads == 1 or grain > 1 or tasks < 48 * threads or sizes[-1] <= tasks / (24 * threads)
+    assert len(cut) <= 1 or sizes[0] <= max(grain, tasks / (2 * threads))
+
+
 def test_every_task_runs_once():
     done = np.zeros(100, int)
 
@@ -47,7 +58,7 @@ def test_every_task_runs_once_on_any_number_of_threads(monkeypatch, count):
     assert (done == 20).all()
 
 
-@pytest.mark.parametrize("guilty", range(8))
+@pytest.mark.parametrize("guilty", [first for first, _ in _threads.shrinking_shares(8, 2)])
 def test_an_exception_in_any_share_is_raised_after_all_have_ended(monkeypatch, guilty):
     monkeypatch.setattr(_threads, "_number_of_threads", 2)
     running = []

@@ -202,6 +202,13 @@ def test_flops_of_a_convolution_and_its_gradients():
     }
 
 
+def test_the_residual_adds_no_products():
+    x, w, r = leaf(2, 8, 8, 6), leaf(3, 3, 6, 10), leaf(2, 8, 8, 10)
+    with minigen.profile() as p:
+        ops.conv2d(x, w, padding=1, residual=r)
+    assert operations(p, "flops") == {("forward", "ResidualConv2d"): 2 * (2 * 8 * 8 * 10) * 54}
+
+
 def test_flops_of_a_matrix_product_and_its_gradients():
     with minigen.profile() as p:
         (leaf(5, 2, 3) @ leaf(3, 4)).sum().backward()

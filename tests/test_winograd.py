@@ -78,6 +78,16 @@ def test_every_sample_may_have_a_bias_of_its_own():
 
 
 @needs_numba
+@pytest.mark.parametrize("side", [8, 9])  # whole tiles, and tiles that reach beyond the edge
+def test_a_residual_is_added_to_every_pixel(side):
+    x, weight, bias, residual = problem(2, side, side, 16, 20, UNIT)
+    fast = winograd.winograd_numba(*(a.astype(np.float32) for a in (x, weight, bias)), UNIT, residual.astype("f"))
+    expected = conv.conv2d_numpy(x, weight, bias, UNIT, UNIT, UNIT, 1, residual)
+    assert relative(fast, expected) < ERRORS["forward"]
+    assert abs(expected - residual - conv.conv2d_numpy(x, weight, bias, UNIT, UNIT, UNIT, 1)).max() < 1e-12
+
+
+@needs_numba
 def test_lines_longer_than_a_block_are_cut_into_runs():
     runs, length, _ = winograd.cut_into_runs((1, 3, 301, 256), 16)
     assert runs > 1 and length < 301 / 4

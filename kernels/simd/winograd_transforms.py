@@ -51,39 +51,66 @@ def from_points(v, matrix, values):
     ]
 
 
-def transform(one_axis, matrix, size, with_offset=False):
-    """A recipe: size x size vectors, transformed along both axes, plus one and the same offset where asked for.
+def transform(one_axis, matrix, size):
+    """A recipe: size x size vectors, transformed along both axes.
 
     line, pixel: bytes from one to the next at the source and at the target.
     """
 
-    def both_axes(v, source, source_line, source_pixel, target, target_line, target_pixel, offset=None):
-        columns, added = [], v.load(offset) if with_offset else None
-        for _ in range(size):
-            address, column = source, []
-            for _ in range(size):
-                column.append(v.load(address))
-                address = v.at(address, source_line)
-            columns.append(one_axis(v, matrix, column))
-            source = v.at(source, source_pixel)
+    def recipe(v, source, source_line, source_pixel, target, target_line, target_pixel):
+        columns = read_columns(v, one_axis, matrix, size, source, source_line, source_pixel)
         for row in zip(*columns):
             address = target
             for value in one_axis(v, matrix, list(row)):
-                v.store(value + added if with_offset else value, address)
+                v.store(value, address)
                 address = v.at(address, target_pixel)
             target = v.at(target, target_line)
 
-    def without_offset(v, source, source_line, source_pixel, target, target_line, target_pixel):
-        both_axes(v, source, source_line, source_pixel, target, target_line, target_pixel)
+    return vectors(recipe)
 
-    return vectors(both_axes if with_offset else without_offset)
+
+def read_columns(v, one_axis, matrix, size, source, source_line, source_pixel):
+    """size x size vectors, transformed along the first axis: a list of columns."""
+    columns = []
+    for _ in range(size):
+        address, column = source, []
+        for _ in range(size):
+            column.append(v.load(address))
+            address = v.at(address, source_line)
+        columns.append(one_axis(v, matrix, column))
+        source = v.at(source, source_pixel)
+    return columns
 
 
 image_to_points = transform(to_points, B_T, 6)
 gradient_to_points = transform(to_points, A, 4)
 filter_to_points = transform(to_points, G, 3)
-points_to_image = transform(from_points, A_T, 6, with_offset=True)
 points_to_filter = transform(from_points, G_T, 6)
+
+
+def result(v, source, source_line, source_pixel, target, target_line, target_pixel, offset, residual=None):
+    """A^T M A, plus the same offset for every pixel, plus a residual that lies as the target does."""
+    columns = read_columns(v, from_points, A_T, 6, source, source_line, source_pixel)
+    offset = v.load(offset)
+    for row in zip(*columns):
+        address, other = target, residual
+        for value in from_points(v, A_T, list(row)):
+            value = value + offset
+            if other is not None:
+                value, other = value + v.load(other), v.at(other, target_pixel)
+            v.store(value, address)
+            address = v.at(address, target_pixel)
+        target, residual = v.at(target, target_line), None if residual is None else v.at(residual, target_line)
+
+
+@vectors
+def points_to_image(v, source, source_line, source_pixel, target, target_line, target_pixel, offset):
+    result(v, source, source_line, source_pixel, target, target_line, target_pixel, offset)
+
+
+@vectors
+def points_to_image_and_add(v, source, source_line, source_pixel, target, target_line, target_pixel, offset, residual):
+    result(v, source, source_line, source_pixel, target, target_line, target_pixel, offset, residual)
 
 
 @vectors

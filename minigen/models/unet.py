@@ -120,8 +120,8 @@ class ResBlock(nn.Module):
 
     def forward(self, x, emb):
         h = self.conv1(self.norm1(x), self.time(emb))
-        h = self.conv2(self.dropout(self.norm2(h)))
-        return h + (x if self.skip is None else self.skip(x))
+        h = self.dropout(self.norm2(h))
+        return self.conv2(h, residual=x if self.skip is None else self.skip(x))
 
 
 class AttentionBlock(nn.Module):

@@ -26,7 +26,7 @@ class Linear(Module):
 class Conv2d(Module):
     """A convolution with bias.   x (N, H, W, C_in) -> y (N, P, Q, C_out); see ops.conv2d
 
-    forward(x, offset) adds offset (N, C_out) to every pixel of its sample.
+    forward(x, offset, residual) adds offset (N, C_out) to every pixel of its sample, and residual (N, P, Q, C_out).
     """
 
     def __init__(
@@ -49,9 +49,9 @@ class Conv2d(Module):
         self.weight = Parameter(weight_init((kh, kw, inputs // groups, outputs), generator))
         self.bias = Parameter(_bias(outputs, kh * kw * inputs // groups, generator, weight_init)) if bias else None
 
-    def forward(self, x, offset=None):
+    def forward(self, x, offset=None, residual=None):
         bias = self.bias if offset is None else offset if self.bias is None else offset + self.bias
-        return ops.conv2d(x, self.weight, bias, self.stride, self.padding, self.dilation, self.groups)
+        return ops.conv2d(x, self.weight, bias, self.stride, self.padding, self.dilation, self.groups, residual)
 
     def describe(self):
         return f"stride={self.stride}, padding={self.padding}"

@@ -36,6 +36,17 @@ class Conv2d(Operation):
         )
 
 
+class ResidualConv2d(Conv2d):
+    """y = r + C(x, w) + b: r is added while the result is written, which saves a pass over memory."""
+
+    def forward(self, x, w, r, bias=None):
+        return dispatch("conv2d", x, w, bias, *self.geometry, r)
+
+    def backward(self, g, needs, x, w, r, *bias):
+        dx, dw, *db = super().backward(g, [*needs[:2], *needs[3:]], x, w, *bias)
+        return dx, dw, g, *db
+
+
 class Conv2dInputGrad(Operation):
     """dx = Cx(dy, w), for an input of the given size (H, W)."""
 
@@ -68,10 +79,11 @@ class Conv2dWeightGrad(Operation):
         )
 
 
-def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, residual=None):
     """y[n,p,q,k] = b[k] + sum_{i,j,c} x[n, p s + i d - pad, q s + j d - pad, c] w[i,j,c,k], zeros outside x.
 
     x (N, H, W, C), weight (KH, KW, C / groups, K), bias (K,), or (N, K): one a sample -> y (N, P, Q, K)
+    residual (N, P, Q, K), where given, is added to y: the skip of a residual block.
     P = (H + 2 pad - d (KH - 1) - 1) // s + 1, Q likewise. stride, padding and dilation: an integer or (vertical,
     horizontal). With groups, output channels k of group g see the input channels of group g alone.
     Raises ValueError where shapes do not fit or the window is larger than the padded image.
@@ -87,7 +99,11 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
                 f"weight {weight.shape}, padding={padding}, dilation={dilation}"
             )
     check_bias(bias, weight.shape[3], len(x))
-    return Conv2d(stride, padding, dilation, groups)(x, weight, *([] if bias is None else [bias]))
+    inputs, operation = [x, weight], Conv2d
+    if residual is not None:
+        check_residual(residual, x, weight, stride, padding, dilation)
+        inputs, operation = [*inputs, residual], ResidualConv2d
+    return operation(stride, padding, dilation, groups)(*inputs, *([] if bias is None else [bias]))
 
 
 def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0, dilation=1, groups=1):
@@ -144,3 +160,12 @@ def check_bias(bias, channels, samples=None):
     allowed = [(channels,)] if samples is None else [(channels,), (samples, channels)]
     if bias is not None and bias.shape not in allowed:
         raise ValueError(f"bias must have shape {' or '.join(map(str, allowed))}, got {bias.shape}")
+
+
+def check_residual(residual, x, weight, stride, padding, dilation):
+    size = [
+        (x.shape[a + 1] + 2 * padding[a] - dilation[a] * (weight.shape[a] - 1) - 1) // stride[a] + 1 for a in (0, 1)
+    ]
+    expected = (len(x), *size, weight.shape[3])
+    if residual.shape != expected:
+        raise ValueError(f"residual must have the shape of the result, {expected}, got {residual.shape}")

@@ -1,0 +1,107 @@
+"""Winograd's tiles: out of an image into its 36 planes, and from the planes into an image. See winograd.py.
+
+A run is a line of tiles (or a part of a very long line). Its six lines of pixels are first copied into a strip that
+has the padding around it, so that no transform needs to know about edges. Results are written where they belong;
+a tile that reaches beyond the edge goes by way of a patch of 4x4 pixels.
+
+Channels are worked off a vector at a time: `vectors_of` says how many there are, `place_of` where each begins.
+
+Shapes   x, dy, y, residual (N, H, W, C)   strip (6, pixels * C)   v, g, m (36, tiles * C)   patch (4, 4, C);  float32
+"""
+
+import numpy as np
+
+from ._numba import jit, numba
+from .simd.winograd_transforms import gradient_to_points, image_to_points, points_to_image, points_to_image_and_add
+
+if numba is not None:
+    from .simd.vector import BYTES, LANES
+
+
+@jit
+def vectors_of(c):
+    """How many vectors cover c >= LANES channels."""
+    return (c + LANES - 1) // LANES
+
+
+@jit
+def place_of(vector, c):
+    """The byte at which a vector of channels begins. The last one ends with the last channel: where LANES does not
+    divide c it overlaps the one before, and some channels are worked out twice, to the same result."""
+    return min(vector * BYTES, 4 * c - BYTES)
+
+
+@jit
+def place_of_run(run, length, y):
+    """The sample and the upper left pixel of a run of tiles of the result."""
+    down, across = (y.shape[1] + 3) // 4, ((y.shape[2] + 3) // 4 + length - 1) // length
+    return run // (down * across), run // across % down * 4, run % across * length * 4
+
+
+@jit
+def fill_strip(x, n, top, left, strip):
+    """strip[i, j] = x[n, top + i, left + j], and 0 beyond the edge: whole lines, pixels of a line being adjacent."""
+    _, height, width, c = x.shape
+    pixels = strip.shape[1] // c
+    first, last = min(max(0, -left), pixels), max(0, min(pixels, width - left))
+    for i in range(6):
+        if not 0 <= top + i < height or first >= last:
+            strip[i, :] = 0
+            continue
+        strip[i, : first * c] = 0
+        strip[i, last * c :] = 0
+        line = x[n, top + i, left + first : left + last].reshape((last - first) * c)
+        inside = strip[i, first * c : last * c]
+        for at in range(len(inside)):
+            inside[at] = line[at]
+
+
+@jit
+def read_points(strip, t, c, v, row, row_length):
+    """V[:, row] of tile t of the strip."""
+    source, target = strip.ctypes.data + 16 * c * t, v.ctypes.data + 4 * row_length * row
+    for vector in range(vectors_of(c)):
+        at = place_of(vector, c)
+        image_to_points(source + at, strip.strides[0], 4 * c, target + at, 6 * v.strides[0], v.strides[0])
+
+
+@jit
+def read_gradient(dy, n, top, left, patch, g, row, row_length):
+    """(A dy A^T)[:, row] of the 4x4 pixels from (top, left), as many of them as dy has."""
+    k = dy.shape[3]
+    source, line = dy.ctypes.data + 4 * k * ((n * dy.shape[1] + top) * dy.shape[2] + left), 4 * k * dy.shape[2]
+    if top + 4 > dy.shape[1] or left + 4 > dy.shape[2]:
+        for i in range(4):
+            for j in range(4):
+                inside = top + i < dy.shape[1] and left + j < dy.shape[2]
+                for at in range(k):
+                    patch[i, j, at] = dy[n, top + i, left + j, at] if inside else np.float32(0)
+        source, line = patch.ctypes.data, 4 * 4 * k
+    for vector in range(vectors_of(k)):
+        at = place_of(vector, k)
+        target = g.ctypes.data + 4 * row_length * row + at
+        gradient_to_points(source + at, line, 4 * k, target, 6 * g.strides[0], g.strides[0])
+
+
+@jit
+def write_result(m, row, row_length, bias, residual, patch, y, n, top, left):
+    """The 4x4 pixels from (top, left), plus bias and residual (empty: none), as many of them as y has."""
+    k = y.shape[3]
+    whole = top + 4 <= y.shape[1] and left + 4 <= y.shape[2]
+    corner, line = 4 * k * ((n * y.shape[1] + top) * y.shape[2] + left), 4 * k * y.shape[2]
+    for vector in range(vectors_of(k)):
+        at = place_of(vector, k)
+        source, offset = m.ctypes.data + 4 * row_length * row + at, bias.ctypes.data + at
+        to, other = y.ctypes.data + corner + at, residual.ctypes.data + corner + at
+        if not whole:
+            points_to_image(source, 6 * m.strides[0], m.strides[0], patch.ctypes.data + at, 16 * k, 4 * k, offset)
+        elif len(residual):
+            points_to_image_and_add(source, 6 * m.strides[0], m.strides[0], to, line, 4 * k, offset, other)
+        else:
+            points_to_image(source, 6 * m.strides[0], m.strides[0], to, line, 4 * k, offset)
+    if not whole:
+        for i in range(min(4, y.shape[1] - top)):
+            for j in range(min(4, y.shape[2] - left)):
+                for at in range(k):
+                    added = residual[n, top + i, left + j, at] if len(residual) else np.float32(0)
+                    y[n, top + i, left + j, at] = patch[i, j, at] + added
