@@ -48,6 +48,7 @@ if numba is not None:
 
 CACHE = 1 << 20  # bytes of V and M together: half of a core's L2 cache leaves room for U
 SUMS_CACHE = 1 << 20  # bytes of dU that stay in that cache; more of it is read again for every block
+ALL = np.arange(36)  # the planes; upsample_conv.py does without some of them, which are 0
 GAP = 16  # floats between the 36 planes of V, M and U: a power of two apart, they would share the same few cache sets
 
 
@@ -85,7 +86,7 @@ def winograd_numpy(x, w, bias, padding, residual=None):
 # ---------------------------------------------------------------- CPU: blocks of tiles, shared over the threads
 
 
-def winograd_numba(x, w, bias, padding, residual=None):
+def winograd_numba(x, w, bias, padding, residual=None, planes=ALL):
     n, h, width, c = x.shape
     k = w.shape[3]
     y = np.empty((n, h + 2 * padding[0] - 2, width + 2 * padding[1] - 2, k), np.float32)
@@ -93,15 +94,15 @@ def winograd_numba(x, w, bias, padding, residual=None):
     bias = np.zeros((1, k), np.float32) if bias is None else bias.reshape(-1, k)
     residual = y[:0] if residual is None else residual
     runs, length, per_block = cut_into_runs(y.shape, CACHE // (36 * 4 * (c + k)))
-    parallel(-(-runs // per_block), share_of_blocks, x, u, bias, residual, y, *padding, runs, length, per_block)
+    parallel(-(-runs // per_block), share_of_blocks, x, u, bias, residual, y, planes, *padding, runs, length, per_block)
     return y
 
 
-def winograd_input_grad_numba(dy, w, padding):
-    return winograd_numba(dy, turned(w), None, (2 - padding[0], 2 - padding[1]))
+def winograd_input_grad_numba(dy, w, padding, planes=ALL):
+    return winograd_numba(dy, turned(w), None, (2 - padding[0], 2 - padding[1]), planes=planes)
 
 
-def winograd_weight_grad_numba(x, dy, padding):
+def winograd_weight_grad_numba(x, dy, padding, planes=ALL):
     c, k = x.shape[3], dy.shape[3]
     dw = np.zeros((3, 3, c, k), np.float32)
     runs, length, per_block = cut_into_runs(dy.shape, 32 if 36 * 4 * c * k <= SUMS_CACHE else 64)
@@ -109,7 +110,7 @@ def winograd_weight_grad_numba(x, dy, padding):
         return dw
     pieces = np.array(shares(-(-runs // per_block), get_num_threads()))
     du = scratch("du", (len(pieces), 36, rounded(c, 8), rounded(k, LANES)), np.float32)
-    parallel(len(pieces), share_of_pieces, pieces, x, dy, du, *padding, runs, length, per_block)
+    parallel(len(pieces), share_of_pieces, pieces, x, dy, du, planes, *padding, runs, length, per_block)
     parallel(c, filter_grad_rows, du, dw, grain=1 + 2**12 // k)  # adds the pieces in their order
     return dw
 
@@ -150,27 +151,31 @@ def cut_into_runs(y_shape, tiles):
     return runs, length, per_block // whole * whole or per_block
 
 
-def share_of_blocks(first, last, x, u, bias, residual, y, ph, pw, runs, length, per_block):
+def share_of_blocks(first, last, x, u, bias, residual, y, planes, ph, pw, runs, length, per_block):
     c, k = x.shape[3], rounded(y.shape[3], LANES)
     tiles = rounded(length * per_block, 8)
     strip = scratch("strip", (6, (4 * length + 2) * c), np.float32)
     v, m = (scratch(name, (36, tiles * size + GAP), np.float32) for name, size in (("v", c), ("m", k)))
     patch = scratch("patch", (4, 4, y.shape[3]), np.float32)
-    forward_blocks(first, last, x, u, bias, residual, y, ph, pw, runs, length, per_block, strip, v, m, patch)
+    if len(planes) < 36:
+        m[:] = 0
+    forward_blocks(first, last, x, u, bias, residual, y, planes, ph, pw, runs, length, per_block, strip, v, m, patch)
 
 
-def share_of_pieces(first, last, pieces, x, dy, du, ph, pw, runs, length, per_block):
+def share_of_pieces(first, last, pieces, x, dy, du, planes, ph, pw, runs, length, per_block):
     c, k = du.shape[2:]
     strip = scratch("strip", (6, (4 * length + 2) * x.shape[3]), np.float32)
     v, g = (scratch(name, (36, length * per_block * size + GAP), np.float32) for name, size in (("v", c), ("m", k)))
     if (c, k) != (x.shape[3], dy.shape[3]):  # the channels that were added to round up
         v[:], g[:] = 0, 0
     patch = scratch("patch", (4, 4, dy.shape[3]), np.float32)
-    weight_grad_pieces(first, last, pieces, x, dy, du, ph, pw, runs, length, per_block, strip, v, g, patch)
+    if len(planes) < 36:
+        du[first:last] = 0
+    weight_grad_pieces(first, last, pieces, x, dy, du, planes, ph, pw, runs, length, per_block, strip, v, g, patch)
 
 
 @jit
-def forward_blocks(first, last, x, u, bias, residual, y, ph, pw, runs, length, per_block, strip, v, m, patch):
+def forward_blocks(first, last, x, u, bias, residual, y, planes, ph, pw, runs, length, per_block, strip, v, m, patch):
     c, k = x.shape[3], (y.shape[3] + LANES - 1) // LANES * LANES
     for block in range(first, last):
         tiles = 0
@@ -180,7 +185,7 @@ def forward_blocks(first, last, x, u, bias, residual, y, ph, pw, runs, length, p
             for t in range(length):
                 read_points(strip, t, c, v, tiles + t, c)
             tiles += length
-        for f in range(36):
+        for f in planes:
             for panel in range(0, k, 2 * LANES):
                 product(
                     v[f].ctypes.data, 4 * c, 4, u[f].ctypes.data + 4 * panel * c, 2 * BYTES,
@@ -196,7 +201,7 @@ def forward_blocks(first, last, x, u, bias, residual, y, ph, pw, runs, length, p
 
 
 @jit
-def weight_grad_pieces(first, last, pieces, x, dy, du, ph, pw, runs, length, per_block, strip, v, g, patch):
+def weight_grad_pieces(first, last, pieces, x, dy, du, planes, ph, pw, runs, length, per_block, strip, v, g, patch):
     c, k = du.shape[2], du.shape[3]
     for piece in range(first, last):
         for block in range(pieces[piece, 0], pieces[piece, 1]):
@@ -208,7 +213,7 @@ def weight_grad_pieces(first, last, pieces, x, dy, du, ph, pw, runs, length, per
                     read_points(strip, t, x.shape[3], v, tiles + t, c)
                     read_gradient(dy, n, top, left + 4 * t, patch, g, tiles + t, k)
                 tiles += length
-            for f in range(36):
+            for f in planes:
                 sums, going_on = du[piece, f].ctypes.data, block > pieces[piece, 0]
                 product(v[f].ctypes.data, 4, 4 * c, g[f].ctypes.data, 4 * k, sums, 4 * k, c, k, tiles, going_on)
 

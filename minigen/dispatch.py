@@ -37,6 +37,7 @@ KERNELS = {
     "pool": "max_pool2d max_pool2d_grad avg_pool2d avg_pool2d_grad",
     "resize": "resize resize_grad",
     "softmax": "softmax softmax_grad log_softmax log_softmax_grad",
+    "upsample_conv": "upsample_conv2d upsample_conv2d_input_grad upsample_conv2d_weight_grad",
 }
 # Handed over as they are: BLAS reads a transposed matrix in place, and optimisers write into their vectors.
 AS_THEY_ARE = {"matmul", "linear", "contiguous", "sgd_step", "rmsprop_step", "adamw_step", "ema_step", "gather"}

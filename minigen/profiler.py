@@ -44,6 +44,7 @@ from .nn import Module
 from .ops.attention import Attention
 from .ops.conv import Conv2d, Conv2dInputGrad, Conv2dWeightGrad, ResidualConv2d
 from .ops.linear import Linear, MatMul
+from .ops.resize import UpsampleConv2d
 from .optim import EMA, Optimizer
 from .tensor import Tensor
 
@@ -58,12 +59,16 @@ FLOPS = {
     ResidualConv2d: lambda x, w, r, *bias, y: 2 * prod(y) * prod(w[:3]),
     Conv2dInputGrad: lambda dy, w, y: 2 * prod(dy) * prod(w[:3]),
     Conv2dWeightGrad: lambda x, dy, y: 2 * prod(dy) * prod(y[:3]),
+    UpsampleConv2d: lambda x, w, *bias, y: 2 * prod(y) * prod(w[:3]),
     MatMul: lambda a, b, y: 2 * prod(y) * a[-1],
     Linear: lambda x, w, bias, y: 2 * prod(y) * x[-1],
     Attention: lambda q, k, v, y: 2 * prod(q[:3]) * k[1] * (q[3] + v[3]),  # Q K^T, P V
 }
-# Q K^T once more (the probabilities were not kept), dO V^T, P^T dO, dS K, dS^T Q
-BACKWARD_FLOPS = {Attention: lambda q, k, v, y: 2 * prod(q[:3]) * k[1] * (3 * q[3] + 2 * v[3])}
+BACKWARD_FLOPS = {
+    UpsampleConv2d: lambda x, w, *bias, y: 4 * prod(y) * prod(w[:3]),  # where x and w both want one
+    # Q K^T once more (the probabilities were not kept), dO V^T, P^T dO, dS K, dS^T Q
+    Attention: lambda q, k, v, y: 2 * prod(q[:3]) * k[1] * (3 * q[3] + 2 * v[3]),
+}
 
 
 class Place(NamedTuple):

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigen.kernels import conv, winograd
+from minigen.kernels import conv, upsample_conv, winograd
 from minigen.kernels._numba import numba
+from minigen.kernels.simd.winograd_transforms import A_T, B_T
 from minigen.random import Generator
 
 needs_numba = pytest.mark.skipif(numba is None, reason="numba is not installed")
@@ -103,6 +104,33 @@ def test_the_numpy_twin_is_the_direct_sum(h, w, pad):
 
 
 @needs_numba
+@given(n=st.integers(1, 2), h=st.integers(2, 7), w=st.integers(2, 7), k=st.sampled_from([16, 21]))
+def test_a_doubled_image_is_convolved_without_the_planes_that_vanish(n, h, w, k):
+    g = Generator(0)
+    x, weight, bias, dy = (g.normal(s, np.float64) for s in ((n, h, w, 17), (3, 3, 17, k), (k,), (n, 2 * h, 2 * w, k)))
+    x32, weight32, bias32, dy32 = (a.astype(np.float32) for a in (x, weight, bias, dy))
+    pairs = {
+        "forward": (upsample_conv.upsample_conv2d_numba(x32, weight32, bias32),
+                    upsample_conv.upsample_conv2d_numpy(x, weight, bias)),
+        "input gradient": (upsample_conv.upsample_conv2d_input_grad_numba(dy32, weight32),
+                           upsample_conv.upsample_conv2d_input_grad_numpy(dy, weight)),
+        "weight gradient": (upsample_conv.upsample_conv2d_weight_grad_numba(x32, dy32),
+                            upsample_conv.upsample_conv2d_weight_grad_numpy(x, dy)),
+    }  # fmt: skip
+    for name, (fast, exact) in pairs.items():
+        assert relative(fast, exact) < ERRORS[name], name
+
+
+def test_the_planes_left_out_vanish_for_every_doubled_tile():
+    tile = np.array([0, 1, 1, 2, 2, 3])  # p q q r r s
+    values = np.array(B_T) @ np.eye(4)[tile]  # at the six points, for p = 1, q = 1, ...
+    assert not values[2].any() and values[[0, 1, 3, 4, 5]].any(axis=1).all()
+    sums = np.array(A_T).reshape(2, 2, 6).sum(axis=1)  # of neighbouring results
+    assert not sums[:, 2].any() and sums[:, [0, 1, 3, 4, 5]].any(axis=0).all()
+    assert len(upsample_conv.PLANES) == 25
+
+
+@needs_numba
 def test_an_empty_batch_gives_an_empty_result_and_a_zero_gradient():
     x, weight = np.zeros((0, 5, 5, 16), np.float32), np.ones((3, 3, 16, 16), np.float32)
     assert winograd.winograd_numba(x, weight, None, (1, 1)).shape == (0, 5, 5, 16)
@@ -146,7 +174,7 @@ import subprocess
 import sys
 
 import numpy as np
-from minigen.kernels import conv, winograd
+from minigen.kernels import conv, upsample_conv, winograd
 assert winograd.LANES == {lanes}, winograd.LANES
 rng = np.random.default_rng(0)
 x, w, dy = (rng.standard_normal(shape) for shape in ((2, 9, 6, 19), (3, 3, 19, 21), (2, 9, 6, 21)))

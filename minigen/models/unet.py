@@ -161,4 +161,6 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, generator, padding=1)
 
     def forward(self, x, size):
+        if size == (2 * x.shape[1], 2 * x.shape[2]):
+            return ops.upsample_conv2d(x, self.conv.weight, self.conv.bias)
         return self.conv(ops.resize_nearest(x, size))

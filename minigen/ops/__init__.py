@@ -11,6 +11,13 @@ from .loss import bce_with_logits, cross_entropy, gaussian_nll, kl_gaussian, kl_
 from .norm import batch_norm, group_norm, group_norm_silu, instance_norm, layer_norm
 from .pool import avg_pool2d, global_avg_pool2d, max_pool2d
 from .reduce import max, mean, min, std, sum, var
-from .resize import pixel_shuffle, pixel_unshuffle, resize_bilinear, resize_nearest, upsample_nearest
+from .resize import (
+    pixel_shuffle,
+    pixel_unshuffle,
+    resize_bilinear,
+    resize_nearest,
+    upsample_conv2d,
+    upsample_nearest,
+)
 from .shape import broadcast_to, concatenate, index, pad, reshape, split, stack, transpose
 from .softmax import log_softmax, softmax

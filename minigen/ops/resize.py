@@ -3,10 +3,11 @@
 Resizing is linear in x, so it is a closed pair: the backward of each of the two operations is the other, to any order.
 """
 
-from ..autograd import Operation
+from ..autograd import Fused, Operation
 from ..dispatch import dispatch
-from .conv import pair
+from .conv import check_bias, check_channels, conv2d, pair
 from .pool import check_images
+from .reduce import Sum
 
 
 class Resize(Operation):
@@ -69,6 +70,37 @@ def upsample_nearest(x, factor):
     check_images("upsample_nearest", x)
     fh, fw = pair("factor", factor, 1)
     return Resize((x.shape[1] * fh, x.shape[2] * fw), "nearest")(x)
+
+
+class UpsampleConv2d(Fused):
+    """y = C(D x, w) + b: a 3x3 convolution C of the doubled image D x. Arithmetic: kernels/upsample_conv.py"""
+
+    def forward(self, x, w, bias=None):
+        return dispatch("upsample_conv2d", x, w, bias)
+
+    def backward_fast(self, g, needs, x, w, bias=None):
+        return (
+            dispatch("upsample_conv2d_input_grad", g, w) if needs[0] else None,
+            dispatch("upsample_conv2d_weight_grad", x, g) if needs[1] else None,
+            *([] if bias is None else [Sum((0, 1, 2), False).forward(g) if needs[2] else None]),
+        )
+
+    def composed(self, x, w, bias=None):
+        return conv2d(upsample_nearest(x, 2), w, bias, padding=1)
+
+
+def upsample_conv2d(x, weight, bias=None):
+    """y = conv2d(upsample_nearest(x, 2), weight, bias, padding=1), without the products that are known to be zero.
+
+    x (N, H, W, C), weight (3, 3, C, K), bias (K,) -> y (N, 2H, 2W, K)
+    Raises ValueError where shapes do not fit. Source: Odena et al., Distill 2016
+    """
+    check_images("upsample_conv2d", x)
+    check_channels("x", x, weight, weight.shape[2], 1)
+    if weight.shape[:2] != (3, 3):
+        raise ValueError(f"upsample_conv2d: weight must be (3, 3, C, K), got {weight.shape}")
+    check_bias(bias, weight.shape[3])
+    return UpsampleConv2d()(x, weight, *([] if bias is None else [bias]))
 
 
 def pixel_shuffle(x, r):
