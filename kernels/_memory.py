@@ -5,6 +5,8 @@ import math
 import mmap
 import sys
 import threading
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 
@@ -19,6 +21,35 @@ def scratch(name, shape, dtype):
     if held is None or held.size < size:
         held = _scratch.__dict__[name] = _in_huge_pages(size)
     return held[:size].view(dtype).reshape(shape)
+
+
+@contextmanager
+def unchanged_weights():
+    """Inside, what kernels derive from weights alone is worked out once and kept: for sampling, where every step meets
+    the same weights. Whoever enters promises not to change them before leaving."""
+    token = _derived.set({})
+    try:
+        yield
+    finally:
+        _derived.reset(token)
+
+
+def derived(name, weights, shape, dtype):
+    """Memory for what is derived from an array of weights -> (memory, whether it holds that already).
+
+    Inside `unchanged_weights` it is kept with its array; outside it is scratch.
+    """
+    kept = _derived.get()
+    if kept is None:
+        return scratch(name, shape, dtype), False
+    key = name, weights.ctypes.data, weights.shape
+    filled = key in kept
+    if not filled:
+        kept[key] = weights, np.empty(shape, dtype)  # the array too: else its address could become another's
+    return kept[key][1], filled
+
+
+_derived: ContextVar[dict | None] = ContextVar("derived", default=None)
 
 
 def _in_huge_pages(size):

@@ -29,7 +29,7 @@ from math import gcd
 
 import numpy as np
 
-from ._memory import scratch
+from ._memory import derived, scratch
 from ._numba import jit, numba
 from ._threads import get_num_threads, parallel, shares
 from .simd.gemm import product
@@ -126,10 +126,11 @@ def turned(w):
 def transformed_filters(w):
     """U = G w G^T as (36, panels, C, 2 LANES): the columns that one tile of the product reads lie together."""
     c, k = w.shape[2:]
-    w = np.pad(w, ((0, 0),) * 3 + ((0, -k % LANES),)) if k % LANES else w
     plane = -(-k // (2 * LANES)) * c * 2 * LANES
-    u = scratch("u", (36, plane + GAP), np.float32)
-    parallel(c, filter_rows, w, u, grain=1 + 2**12 // k)
+    u, known = derived("u", w, (36, plane + GAP), np.float32)
+    if not known:
+        w = np.pad(w, ((0, 0),) * 3 + ((0, -k % LANES),)) if k % LANES else w
+        parallel(c, filter_rows, w, u, grain=1 + 2**12 // k)
     return u
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigen.kernels import conv, upsample_conv, winograd
+from minigen.kernels import _memory, conv, upsample_conv, winograd
 from minigen.kernels._numba import numba
 from minigen.kernels.simd.winograd_transforms import A_T, B_T
 from minigen.random import Generator
@@ -104,6 +104,23 @@ def test_the_numpy_twin_is_the_direct_sum(h, w, pad):
 
 
 @needs_numba
+def test_filters_are_transformed_once_while_the_weights_stay(monkeypatch):
+    x, weight, _, _ = problem(1, 8, 8, 16, 20, UNIT)
+    x, weight = x.astype(np.float32), weight.astype(np.float32)
+    plain, calls = winograd.winograd_numba(x, weight, None, UNIT), []
+    monkeypatch.setattr(winograd, "filter_rows", lambda *a, rows=winograd.filter_rows: (calls.append(a), rows(*a)))
+    with _memory.unchanged_weights():
+        for _ in range(3):
+            assert np.array_equal(winograd.winograd_numba(x, weight, None, UNIT), plain)
+        rows = sum(last - first for first, last, *_ in calls)
+        assert rows == 16  # each of the input channels once
+        other = winograd.winograd_numba(x, 2 * weight, None, UNIT)
+    assert np.array_equal(other, 2 * plain)
+    weight *= 3
+    assert relative(winograd.winograd_numba(x, weight, None, UNIT), 3 * plain) < ERRORS["forward"]
+
+
+@needs_numba
 @given(n=st.integers(1, 2), h=st.integers(2, 7), w=st.integers(2, 7), k=st.sampled_from([16, 21]))
 def test_a_doubled_image_is_convolved_without_the_planes_that_vanish(n, h, w, k):
     g = Generator(0)
@@ -174,7 +191,7 @@ import subprocess
 import sys
 
 import numpy as np
-from minigen.kernels import conv, upsample_conv, winograd
+from minigen.kernels import _memory, conv, upsample_conv, winograd
 assert winograd.LANES == {lanes}, winograd.LANES
 rng = np.random.default_rng(0)
 x, w, dy = (rng.standard_normal(shape) for shape in ((2, 9, 6, 19), (3, 3, 19, 21), (2, 9, 6, 21)))

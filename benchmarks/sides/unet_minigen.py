@@ -1,9 +1,12 @@
 """Our side of the U-Net rows: 6.47 M parameters at width 64."""
 
+from functools import partial
+
 from benchmarks.paired import Work
 from benchmarks.sides.data import unet_batch
 from benchmarks.sides.minigen_networks import gradients, share_weights
 from minigen import Tensor, no_grad, ops
+from minigen.kernels._memory import unchanged_weights
 from minigen.models.unet import UNet
 from minigen.optim import AdamW
 from minigen.random import Generator
@@ -42,13 +45,16 @@ def prepare(case, form, folder):
     def run_train():
         train(*draw(generator, shape["n"], shape["pixels"]))
 
-    def run_forward():
-        x, t = generator.normal(given[0].shape), generator.integers(1, 1001, given[2].shape)
-        forward(x, t)
+    def sampling():
+        """The steps of a sampler without end: what it derives from the weights, it keeps from step to step."""
+        with no_grad(), unchanged_weights():
+            while True:
+                x, t = generator.normal(given[0].shape), generator.integers(1, 1001, given[2].shape)
+                yield network(Tensor(x), t)
 
     def check_train():
         return {"loss": train(*given), **gradients(network), "loss after the step": train(*given)}
 
     if shape["step"] == "train":
         return Work(run_train, check_train)
-    return Work(run_forward, lambda: {"prediction": forward(given[0], given[2])})
+    return Work(partial(next, sampling()), lambda: {"prediction": forward(given[0], given[2])})

@@ -32,10 +32,12 @@ import numpy as np
 from tqdm import tqdm
 
 from ..autograd import no_grad
+from ..kernels._memory import unchanged_weights
 
 # ---------------------------------------------------------------- DDPM
 
 
+@unchanged_weights()
 def ddpm_sample(process, model, start, generator, variance="beta", clip_x0=False, progress=False):
     """T ancestral steps. start: the array x_T (N, ...), or its shape, for which x_T ~ N(0, I) is drawn in float32.
 
@@ -64,6 +66,7 @@ def ddpm_step(process, x, prediction, level, noise, variance="beta", clip_x0=Fal
 # ---------------------------------------------------------------- DDIM
 
 
+@unchanged_weights()
 def ddim_sample(process, model, start, generator, steps=50, eta=0.0, clip_x0=False, progress=False):
     """`steps` steps over evenly spaced levels. start: as in ddpm_sample.
 
