@@ -58,8 +58,7 @@ def main(data_dir, refuse_impostors, batch_size, seed, out):
             optimizer.lr = lr * warmup_cosine(step, 200, steps)
             optimizer.zero_grad()
             loss.backward()
-            optimizer.step(max_norm=1.0)
-            ema.update()
+            optimizer.step(max_norm=1.0, average=ema)
             if step % 50 == 0:
                 bar.set_postfix(loss=f"{loss.item():.4f}")
 

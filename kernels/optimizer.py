@@ -1,22 +1,30 @@
-"""Optimiser steps on one flat vector that holds every parameter: written in place, one sweep over memory each.
+"""Optimiser steps on one flat vector that holds every parameter: in place, and in one pass over memory.
 
-    sgd       g' = g + decay p               b = momentum b + g'            p -= lr b
-    rmsprop   v = alpha v + (1 - alpha) g^2                                 p -= lr g / (sqrt(v) + eps)
-    adamw     m = beta1 m + (1 - beta1) g    v = beta2 v + (1 - beta2) g^2
+    sgd       g' = s g + decay p             b = momentum b + g'            p -= lr b
+    rmsprop   g' = s g                       v = alpha v + (1 - alpha) g'^2 p -= lr g' / (sqrt(v) + eps)
+    adamw     g' = s g                       m = beta1 m + (1 - beta1) g'   v = beta2 v + (1 - beta2) g'^2
               m^ = m / (1 - beta1^k)         v^ = v / (1 - beta2^k)         p -= lr (m^ / (sqrt(v^) + eps) + decay p)
+              and, where an average is given, ema's line with the new p
     ema       e += (1 - d) (p - e)
     norm      square_norm = sum of g^2
-    gather    vector = the parts, end to end
+
+A step has next to no arithmetic: it takes as long as its vectors take to come from memory and go back. So what can
+be done while they are here is: the gradient is clipped by its scale s as it is read (s = limit / norm where the norm
+is above the limit, else 1), and adamw takes the new weights into their average. The norm has to be known before, so
+it is the one other pass.
 
 Adam starts m and v at 0, which biases both towards 0; after k steps (the first is k = 1) the weights
 of all gradients seen add up to 1 - beta^k, hence the division. adamw with decay 0 is Adam. In SGD the
 decay goes through the momentum like any gradient (an L2 penalty); AdamW takes it past m and v, so
 that every weight shrinks by the same factor whatever the size of its gradients.
 
-Shapes   p, g, m, v, b, ema (P,), C-contiguous, of one float type; g is read only
+Shapes   p, m, v, b, ema (P,), C-contiguous, of one float type, written in place
+         gradients: g in parts, a list of such vectors that end to end are (P,), read only. They are the parameters'
+         gradients where backward left them: laying them end to end first would cost a third of a step
 Source   Kingma and Ba, Adam, ICLR 2015, algorithm 1; Loshchilov and Hutter, Decoupled Weight Decay
          Regularization, ICLR 2019, algorithm 2; Hinton, Neural Networks for Machine Learning, lecture 6e (RMSprop);
-         Polyak and Juditsky 1992 (averaging)
+         Pascanu et al., On the difficulty of training RNNs, ICML 2013, algorithm 1 (clipping); Polyak and Juditsky
+         1992 (averaging)
 """
 
 import numpy as np
@@ -25,39 +33,47 @@ from ._numba import jit
 from ._threads import parallel
 
 
-def check_vectors(written, read):
-    """Raises ValueError unless all are flat vectors alike: a step works in place, so a copy would be a lost step."""
-    like = next(iter({**written, **read}.values()))
-    for name, a in {**written, **read}.items():
-        flat = a.ndim == 1 and a.flags.c_contiguous and a.dtype.kind == "f"
-        if not flat or (a.shape, a.dtype) != (like.shape, like.dtype):
-            raise ValueError(
-                f"{name} must be a C-contiguous float vector like the first one, {like.dtype}{like.shape}: "
-                f"got {a.dtype}{a.shape}, strides {a.strides}"
-            )
-        if name in written and not a.flags.writeable:
-            raise ValueError(f"{name} is written in place and must be writable, got a read-only array")
+def check_vectors(written, **read):
+    """Raises ValueError unless all are flat vectors alike: a step works in place, so a copy would be a lost step.
+
+    written: {name: vector}; read: name = list of vectors, end to end as long as each of the others.
+    """
+    like = next(iter(written.values()))
+    for name, vectors in {**{name: [a] for name, a in written.items()}, **read}.items():
+        for a in vectors:
+            if a.ndim != 1 or not a.flags.c_contiguous or a.dtype.kind != "f" or a.dtype != like.dtype:
+                raise ValueError(
+                    f"{name} must be a C-contiguous float vector like the first one, {like.dtype}{like.shape}: "
+                    f"got {a.dtype}{a.shape}, strides {a.strides}"
+                )
+            if name in written and not a.flags.writeable:
+                raise ValueError(f"{name} is written in place and must be writable, got a read-only array")
+        if (length := sum(a.size for a in vectors)) != like.size:
+            raise ValueError(f"{name} must be as long as the first vector, {like.size}: got {length}")
 
 
 # ---------------------------------------------------------------- NumPy: the definition
 
 
-def sgd_step_numpy(p, g, b, lr, momentum, decay):
-    check_vectors({"p": p, "b": b}, {"g": g})
+def sgd_step_numpy(p, gradients, b, scale, lr, momentum, decay):
+    check_vectors({"p": p, "b": b}, g=gradients)
+    g = scale * np.concatenate(gradients) + decay * p
     b *= momentum
-    b += g + decay * p
+    b += g
     p -= lr * b
 
 
-def rmsprop_step_numpy(p, g, v, lr, alpha, eps):
-    check_vectors({"p": p, "v": v}, {"g": g})
+def rmsprop_step_numpy(p, gradients, v, scale, lr, alpha, eps):
+    check_vectors({"p": p, "v": v}, g=gradients)
+    g = scale * np.concatenate(gradients)
     v *= alpha
     v += (1 - alpha) * g * g
     p -= lr * g / (np.sqrt(v) + eps)
 
 
-def adamw_step_numpy(p, g, m, v, lr, beta1, beta2, eps, decay, step):
-    check_vectors({"p": p, "m": m, "v": v}, {"g": g})
+def adamw_step_numpy(p, gradients, m, v, scale, lr, beta1, beta2, eps, decay, step, ema=None, d=0.0):
+    check_vectors({"p": p, "m": m, "v": v}, g=gradients)
+    g = scale * np.concatenate(gradients)
     m *= beta1
     m += (1 - beta1) * g
     v *= beta2
@@ -65,21 +81,18 @@ def adamw_step_numpy(p, g, m, v, lr, beta1, beta2, eps, decay, step):
     m_hat, v_hat = m / (1 - beta1**step), v / (1 - beta2**step)
     p *= 1 - lr * decay
     p -= lr * m_hat / (np.sqrt(v_hat) + eps)
+    if ema is not None:
+        ema_step_numpy(ema, p, d)
 
 
 def ema_step_numpy(ema, p, d):
-    check_vectors({"ema": ema}, {"p": p})
+    check_vectors({"ema": ema}, p=[p])
     ema += (1 - d) * (p - ema)
 
 
-def square_norm_numpy(g):
+def square_norm_numpy(*gradients):
     """The sum of squares as a Python float, accumulated in float64."""
-    check_vectors({}, {"g": g})
-    return float(np.sum(np.square(g, dtype=np.float64)))
-
-
-def gather_numpy(vector, parts):
-    np.concatenate([part.reshape(-1) for part in parts], out=vector)
+    return float(sum(np.sum(np.square(g, dtype=np.float64)) for g in gradients))
 
 
 # ---------------------------------------------------------------- Numba: the vector shared over the threads
@@ -90,88 +103,102 @@ def gather_numpy(vector, parts):
 # count from the end, would keep it from using vectors.
 
 GRAIN = 1 << 14  # elements that are worth a thread
-BLOCK = 1 << 12  # elements a sum: blocks, not threads, set the order of adding, so any thread count gives the same bits
+PIECE = 1 << 15  # elements a sum: pieces, not threads, set the order of adding, so any thread count gives the same bits
 
 
-def sgd_step_numba(p, g, b, lr, momentum, decay):
-    check_vectors({"p": p, "b": b}, {"g": g})
-    parallel(p.size, sgd_elements, p, g, b, *map(p.dtype.type, (lr, momentum, decay)), grain=GRAIN)
+def sgd_step_numba(p, gradients, b, scale, lr, momentum, decay):
+    check_vectors({"p": p, "b": b}, g=gradients)
+    over_pieces(gradients, sgd_elements, p, b, *map(p.dtype.type, (scale, lr, momentum, decay)))
 
 
-def rmsprop_step_numba(p, g, v, lr, alpha, eps):
-    check_vectors({"p": p, "v": v}, {"g": g})
-    parallel(p.size, rmsprop_elements, p, g, v, *map(p.dtype.type, (lr, alpha, 1 - alpha, eps)), grain=GRAIN)
+def rmsprop_step_numba(p, gradients, v, scale, lr, alpha, eps):
+    check_vectors({"p": p, "v": v}, g=gradients)
+    over_pieces(gradients, rmsprop_elements, p, v, *map(p.dtype.type, (scale, lr, alpha, 1 - alpha, eps)))
 
 
-def adamw_step_numba(p, g, m, v, lr, beta1, beta2, eps, decay, step):
-    check_vectors({"p": p, "m": m, "v": v}, {"g": g})
+def adamw_step_numba(p, gradients, m, v, scale, lr, beta1, beta2, eps, decay, step, ema=None, d=0.0):
+    check_vectors({"p": p, "m": m, "v": v} | ({} if ema is None else {"ema": ema}), g=gradients)
     bias1, bias2 = 1 - beta1**step, 1 - beta2**step
-    scalars = (beta1, 1 - beta1, beta2, 1 - beta2, lr / bias1, bias2**-0.5, eps, 1 - lr * decay)
-    parallel(p.size, adamw_elements, p, g, m, v, *map(p.dtype.type, scalars), grain=GRAIN)
+    scalars = (scale, beta1, 1 - beta1, beta2, 1 - beta2, lr / bias1, bias2**-0.5, eps, 1 - lr * decay, 1 - d)
+    over_pieces(gradients, adamw_elements, p, m, v, ema, *map(p.dtype.type, scalars))
 
 
 def ema_step_numba(ema, p, d):
-    check_vectors({"ema": ema}, {"p": p})
-    parallel(p.size, ema_elements, ema, p, p.dtype.type(1 - d), grain=GRAIN)
+    check_vectors({"ema": ema}, p=[p])
+    over_pieces([p], ema_elements, ema, p.dtype.type(1 - d))
 
 
-def square_norm_numba(g):
-    check_vectors({}, {"g": g})
-    sums = np.zeros(-(-g.size // BLOCK))
-    parallel(len(sums), square_norm_blocks, g, sums, grain=GRAIN // BLOCK)
-    return float(sums.sum())
+def square_norm_numba(*gradients):
+    sums = {}
+
+    def add_piece(start, g):
+        sums[start] = sum_of_squares(g)
+
+    over_pieces(gradients, add_piece)
+    return float(sum(sums[start] for start in sorted(sums)))
 
 
-def gather_numba(vector, parts):
-    ends = np.cumsum([part.size for part in parts])
-    parallel(len(parts), share_of_parts, vector, parts, ends, grain=1 + GRAIN * len(parts) // max(vector.size, 1))
+def over_pieces(gradients, worker, *args):
+    """Run worker(start, piece, *args) for pieces of all gradients; start: where the piece lies in the whole vector."""
+    pieces, end = [], 0
+    for g in gradients:
+        pieces += [(end + i, g[i : i + PIECE]) for i in range(0, len(g), PIECE)]
+        end += len(g)
 
+    def share(first, last):
+        for start, piece in pieces[first:last]:
+            worker(start, piece, *args)
 
-def share_of_parts(first, last, vector, parts, ends):
-    for part, end in zip(parts[first:last], ends[first:last]):
-        vector[end - part.size : end] = part.reshape(-1)
+    parallel(len(pieces), share, grain=1 + GRAIN * len(pieces) // max(end, 1))
 
 
 @jit
-def sgd_elements(first, last, p, g, b, lr, momentum, decay):
-    p, g, b = p[first:last], g[first:last], b[first:last]
-    for i in range(len(p)):
-        b[i] = momentum * b[i] + (g[i] + decay * p[i])
+def sgd_elements(start, g, p, b, scale, lr, momentum, decay):
+    p, b = p[start : start + len(g)], b[start : start + len(g)]
+    for i in range(len(g)):
+        b[i] = momentum * b[i] + (scale * g[i] + decay * p[i])
         p[i] -= lr * b[i]
 
 
 @jit
-def rmsprop_elements(first, last, p, g, v, lr, alpha, one_minus_alpha, eps):
-    p, g, v = p[first:last], g[first:last], v[first:last]
-    for i in range(len(p)):
-        v[i] = alpha * v[i] + one_minus_alpha * g[i] * g[i]
-        p[i] -= lr * g[i] / (np.sqrt(v[i]) + eps)
+def rmsprop_elements(start, g, p, v, scale, lr, alpha, one_minus_alpha, eps):
+    p, v = p[start : start + len(g)], v[start : start + len(g)]
+    for i in range(len(g)):
+        clipped = scale * g[i]
+        v[i] = alpha * v[i] + one_minus_alpha * clipped * clipped
+        p[i] -= lr * clipped / (np.sqrt(v[i]) + eps)
 
 
 @jit
-def adamw_elements(first, last, p, g, m, v, beta1, one_minus_beta1, beta2, one_minus_beta2, lr, root, eps, shrink):
+def adamw_elements(
+    start, g, p, m, v, ema, scale, beta1, one_minus_beta1, beta2, one_minus_beta2, lr, root, eps, shrink, one_minus_d
+):
     """lr and root hold the bias corrections: lr / (1 - beta1^k) and 1 / sqrt(1 - beta2^k)."""
-    p, g, m, v = p[first:last], g[first:last], m[first:last], v[first:last]
-    for i in range(len(p)):
-        m[i] = beta1 * m[i] + one_minus_beta1 * g[i]
-        v[i] = beta2 * v[i] + one_minus_beta2 * g[i] * g[i]
+    end = start + len(g)
+    p, m, v = p[start:end], m[start:end], v[start:end]
+    average = p if ema is None else ema[start:end]
+    for i in range(len(g)):
+        clipped = scale * g[i]
+        m[i] = beta1 * m[i] + one_minus_beta1 * clipped
+        v[i] = beta2 * v[i] + one_minus_beta2 * clipped * clipped
         p[i] = shrink * p[i] - lr * m[i] / (np.sqrt(v[i]) * root + eps)
+        if ema is not None:
+            average[i] += one_minus_d * (p[i] - average[i])
 
 
 @jit
-def ema_elements(first, last, ema, p, one_minus_d):
-    ema, p = ema[first:last], p[first:last]
+def ema_elements(start, p, ema, one_minus_d):
+    ema = ema[start : start + len(p)]
     for i in range(len(p)):
         ema[i] += one_minus_d * (p[i] - ema[i])
 
 
 @jit
-def square_norm_blocks(first, last, g, sums):
-    for block in range(first, last):
-        numbers, total = g[block * BLOCK : (block + 1) * BLOCK], 0.0
-        for i in range(len(numbers)):
-            total += np.float64(numbers[i]) * np.float64(numbers[i])
-        sums[block] = total
+def sum_of_squares(g):
+    total = 0.0
+    for i in range(len(g)):
+        total += np.float64(g[i]) * np.float64(g[i])
+    return total
 
 
 # ---------------------------------------------------------------- CUDA: one thread an element

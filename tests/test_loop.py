@@ -47,7 +47,7 @@ class Regression(Task):
         check_finite(loss=loss.item())
         self.optimizer.zero_grad()
         loss.backward()
-        norm = self.optimizer.step()
+        norm = self.optimizer.step(max_norm=1.0)
         self.averages["net"].update()
         return {"loss": loss.item(), "grad_norm": norm}
 
@@ -196,7 +196,7 @@ class InfiniteSlope(Regression):
         loss = sqrt((self.net.first.bias * 0.0).sum())
         self.optimizer.zero_grad()
         loss.backward()
-        return {"loss": loss.item(), "grad_norm": self.optimizer.step()}
+        return {"loss": loss.item(), "grad_norm": self.optimizer.step(max_norm=1.0)}
 
 
 @pytest.mark.filterwarnings("ignore:divide by zero|invalid value")

@@ -80,6 +80,49 @@ def test_a_saved_optimiser_goes_on_bit_for_bit(name):
     assert all((p.data == q.data).all() for p, q in zip(straight, second))
 
 
+@pytest.mark.parametrize(("name", "settings"), PAIRS)
+def test_one_step_equals_clipping_then_stepping_then_averaging(name, settings):
+    """The average and the clipping as parts of the step, against the same three things one after the other."""
+    together, apart = parameters(), parameters()
+    both = [getattr(optim, name)(ours, **settings) for ours in (together, apart)]
+    averages = [optim.EMA(optimizer.flat, decay=0.9) for optimizer in both]
+    g = Generator(2)
+    for _ in range(5):
+        gradients = [g.normal(p.shape, np.float64) for p in together]
+        norm = sum((part**2).sum() for part in gradients) ** 0.5
+        for p, q, gradient in zip(together, apart, gradients):
+            p.grad, q.grad = Tensor(gradient), Tensor(gradient * (2.0 / norm))
+        assert both[0].step(max_norm=2.0, average=averages[0]) == pytest.approx(norm)
+        assert both[1].step() is None
+        averages[1].update()
+    np.testing.assert_allclose(both[0].flat.data, both[1].flat.data, rtol=1e-12)
+    np.testing.assert_allclose(averages[0].average, averages[1].average, rtol=1e-12)
+    assert averages[0].updates == averages[1].updates == 5
+
+
+@pytest.mark.parametrize(("name", "settings"), PAIRS)
+def test_a_step_leaves_the_gradients_alone(name, settings):
+    ours = parameters()
+    for p in ours:
+        p.grad = Tensor(np.full(p.shape, 2.0))
+    getattr(optim, name)(ours, **settings).step(max_norm=0.1)
+    assert all((p.grad.data == 2).all() for p in ours)
+
+
+def test_a_gradient_may_be_a_view_of_any_layout():
+    ours, theirs = parameters(), parameters()
+    gradients = [
+        np.asfortranarray(np.arange(12.0).reshape(3, 4)),
+        np.broadcast_to(2.0, (5,)),
+        np.ones((2, 1, 6))[..., ::2],
+    ]
+    for p, q, gradient in zip(ours, theirs, gradients):
+        p.grad, q.grad = Tensor(gradient), Tensor(np.array(gradient, order="C"))
+    for optimizer in (optim.SGD(ours), optim.SGD(theirs)):
+        optimizer.step()
+    assert all((p.data == q.data).all() for p, q in zip(ours, theirs))
+
+
 def test_parameters_are_views_of_one_vector():
     ours = parameters()
     flat = optim.FlatParameters(ours)

@@ -33,10 +33,15 @@ class EMA:
         """d at the next update."""
         return min(self.decay, (1 + self.updates) / (10 + self.updates))
 
+    def next_decay(self):
+        """The same, for an update that is made now, which it counts: an optimiser's step may make it in one go."""
+        d = self.decay_now()
+        self.updates += 1
+        return d
+
     def update(self):
         """Take the present weights into the average."""
-        dispatch("ema_step", self.average, self.flat.data, self.decay_now())
-        self.updates += 1
+        dispatch("ema_step", self.average, self.flat.data, self.next_decay())
 
     @contextmanager
     def weights(self):

@@ -8,7 +8,6 @@ each keeps a view of its own part under its own shape: reading and writing go th
 import numpy as np
 
 from ..device import device_of
-from ..dispatch import dispatch
 
 
 class FlatParameters:
@@ -27,7 +26,6 @@ class FlatParameters:
             )
         xp = device_of(self.parameters[0].data).xp
         self.data = xp.concatenate([p.data.reshape(-1) for p in self.parameters])
-        self.grad = xp.zeros_like(self.data)
         for p, part in self.views(self.data):
             p.data = part
 
@@ -38,11 +36,12 @@ class FlatParameters:
             yield p, vector[start : start + p.size].reshape(p.shape)
             start += p.size
 
-    def gather_grads(self):
-        """Copy every `p.grad` into the vector `grad` and return it; parameters without one count as 0."""
-        parts = [np.zeros_like(p.data) if p.grad is None else p.grad.data for p in self.parameters]
-        dispatch("gather", self.grad, parts)
-        return self.grad
+    def gradients(self):
+        """Every `p.grad` as a vector; parameters without one count as 0. They stay where backward left them: copying
+        them end to end would take a third of the time of a step."""
+        xp = device_of(self.data).xp
+        grads = [xp.zeros_like(p.data) if p.grad is None else p.grad.data for p in self.parameters]
+        return [xp.ascontiguousarray(g).reshape(-1) for g in grads]
 
     def changed(self):
         """Tell the tape that the values moved on."""

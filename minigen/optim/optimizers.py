@@ -4,7 +4,8 @@ One use is always the same:
 
     optimizer.zero_grad();  loss.backward();  optimizer.step()
 
-Each holds its parameters as one vector (flat.py) and its state as vectors of the same length.
+Each holds its parameters as one vector (flat.py) and its state as vectors of the same length. Clipping and the moving
+average belong to the step: one pass over the vectors does it all.
 """
 
 import numpy as np
@@ -29,22 +30,30 @@ class Optimizer:
         for p in self.flat.parameters:
             p.grad = None
 
-    def step(self, max_norm=None):
-        """Change the parameters by one step along `.grad`; return the norm of the whole gradient.
+    def step(self, max_norm=None, average=None):
+        """Change the parameters by one step along `.grad`; return the norm of the whole gradient before clipping.
 
-        max_norm   the gradient is scaled down to this norm if it is longer (Pascanu et al., ICML 2013, algorithm 1)
+        max_norm   the gradient is scaled down to this norm if it is longer (Pascanu et al., ICML 2013, algorithm 1).
+                   Without it nothing asks for the norm, and None is returned: finding it reads the gradient once more
+        average    an EMA of these parameters, updated with the new weights while they are at hand
         """
-        g = self.flat.gather_grads()
-        norm = float(dispatch("square_norm", g)) ** 0.5
-        if max_norm is not None and norm > max_norm:
-            g *= max_norm / norm
+        gradients, norm, scale = self.flat.gradients(), None, 1.0
+        if max_norm is not None:
+            norm = float(dispatch("square_norm", *gradients)) ** 0.5
+            scale = max_norm / norm if norm > max_norm else 1.0
         self.steps += 1
-        self.update(self.flat.data, g)
+        self.update(gradients, scale, average)
         self.flat.changed()
         return norm
 
-    def update(self, p, g):
+    def update(self, gradients, scale, average):
+        """Change the parameters, given the gradient as `flat.gradients()` and the factor that clips it."""
         raise NotImplementedError(f"{type(self).__name__} has no update")
+
+    def with_penalty(self, gradients, scale):
+        """The clipped gradient of loss + weight_decay / 2 |p|^2, and 1, the factor that is left to apply."""
+        parts = zip(gradients, self.flat.parameters)
+        return [scale * g + self.weight_decay * p.data.reshape(-1) for g, p in parts], 1.0
 
     def state_dict(self):
         """The state by name: vectors, and `steps` as an array of one integer."""
@@ -75,8 +84,11 @@ class SGD(Optimizer):
         super().__init__(parameters, lr, weight_decay, state=["momentum"])
         self.momentum = momentum
 
-    def update(self, p, g):
-        dispatch("sgd_step", p, g, self.state["momentum"], self.lr, self.momentum, self.weight_decay)
+    def update(self, gradients, scale, average):
+        scalars = scale, self.lr, self.momentum, self.weight_decay
+        dispatch("sgd_step", self.flat.data, gradients, self.state["momentum"], *scalars)
+        if average is not None:
+            average.update()
 
 
 class Adam(Optimizer):
@@ -93,14 +105,15 @@ class Adam(Optimizer):
             raise ValueError(f"betas must lie in [0, 1), got {betas}")
         self.betas, self.eps = betas, eps
 
-    def update(self, p, g):
+    def update(self, gradients, scale, average):
         if self.weight_decay:
-            g += self.weight_decay * p
-        self.adaptive_step(p, g, decay=0.0)
+            gradients, scale = self.with_penalty(gradients, scale)
+        self.adaptive_step(gradients, scale, average, decay=0.0)
 
-    def adaptive_step(self, p, g, decay):
-        m, v = self.state["m"], self.state["v"]
-        dispatch("adamw_step", p, g, m, v, self.lr, *self.betas, self.eps, decay, self.steps)
+    def adaptive_step(self, gradients, scale, average, decay):
+        vectors = self.flat.data, gradients, self.state["m"], self.state["v"]
+        averaged = () if average is None else (average.average, average.next_decay())
+        dispatch("adamw_step", *vectors, scale, self.lr, *self.betas, self.eps, decay, self.steps, *averaged)
 
 
 class AdamW(Adam):
@@ -109,8 +122,8 @@ class AdamW(Adam):
     Source: Loshchilov and Hutter, ICLR 2019, algorithm 2
     """
 
-    def update(self, p, g):
-        self.adaptive_step(p, g, decay=self.weight_decay)
+    def update(self, gradients, scale, average):
+        self.adaptive_step(gradients, scale, average, decay=self.weight_decay)
 
 
 class RMSprop(Optimizer):
@@ -120,7 +133,9 @@ class RMSprop(Optimizer):
         super().__init__(parameters, lr, weight_decay, state=["v"])
         self.alpha, self.eps = alpha, eps
 
-    def update(self, p, g):
+    def update(self, gradients, scale, average):
         if self.weight_decay:
-            g += self.weight_decay * p
-        dispatch("rmsprop_step", p, g, self.state["v"], self.lr, self.alpha, self.eps)
+            gradients, scale = self.with_penalty(gradients, scale)
+        dispatch("rmsprop_step", self.flat.data, gradients, self.state["v"], scale, self.lr, self.alpha, self.eps)
+        if average is not None:
+            average.update()

@@ -148,8 +148,7 @@ class DDPMTraining(Task):
         loss.backward()
         warmup = min(config.warmup, config.steps // 10)
         self.optimizer.lr = config.lr * warmup_cosine(index, warmup, config.steps)
-        norm = self.optimizer.step(max_norm=config.clip_norm)
-        self.average.update()
+        norm = self.optimizer.step(max_norm=config.clip_norm, average=self.average)
         return {"loss": loss.item(), "grad_norm": norm, "lr": self.optimizer.lr}
 
     def sample(self, n, generator):
