@@ -1,23 +1,26 @@
 """Matrix product: Y = A B. The arithmetic is BLAS's; what is ours is how it is shared over the threads.
 
 Shapes   a (*, M, K)   b (*, K, N)   ->   y (*, M, N), the leading axes broadcast; any strides
-linear   y = x W + b with x (M, K), W (K, N), b (N,): each thread adds b to its rows while they are in its cache
+linear        y = x W + b with x (M, K), W (K, N), b (N,): each thread adds b to its part while that is in its cache
+linear_grad   dx = g W^T, dW = x^T g, db = the sum of g's rows, each where it is wanted
 
-    rows     every row of Y is computed on its own: each thread takes some (a layer's forward, its input gradient)
-    depth    where K is by far the longest, as in a weight gradient x^T dy, which sums over all samples: each thread
-             multiplies a stretch of the depth, and the products are added in the order of the stretches
-    batch    each thread takes some of the matrices
+A product is cut into few parts, because BLAS begins each by copying the matrix that is not cut into its own order:
+
+    rows, columns   of Y, whichever are more
+    depth           where K is by far the longest, as in a weight gradient x^T g, which sums over all samples: each
+                    thread multiplies a stretch of the depth, and the products are added in the order of the stretches
+    batch           each thread takes some of the matrices
 
 BLAS keeps threads of its own, and its idle ones spin: after every product they steal milliseconds from the kernels
-that follow. So BLAS is held to one thread, and shares are handed to the same threads as everything else.
+that follow. So BLAS is held to one thread, and parts are handed to the same threads as everything else.
 """
 
 from functools import cache
 
 import numpy as np
 
-from ._memory import scratch
 from ._threads import get_num_threads, parallel, shares
+from .arithmetic import sum_positions_numba
 
 # ---------------------------------------------------------------- NumPy: the definition
 
@@ -30,47 +33,76 @@ def linear_numpy(x, w, bias):
     return x @ w + bias
 
 
-# ---------------------------------------------------------------- CPU: rows, depth, or whole matrices, shared
+def linear_grad_numpy(g, x, w, needs):
+    return g @ w.T if needs[0] else None, x.T @ g if needs[1] else None, g.sum(0) if needs[2] else None
 
-SMALL = 1 << 20  # multiplications; below this, waking a thread costs more than it saves
+
+# ---------------------------------------------------------------- CPU: rows, columns, depth or whole matrices, shared
+
+SMALL = 1 << 21  # multiplications; below this, waking a thread costs more than it saves
+FEWEST = 128  # rows or columns of a part
 
 
 def matmul_numba(a, b):
-    single_threaded_blas()
     leading = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     y = np.empty((*leading, a.shape[-2], b.shape[-1]), np.result_type(a, b))
-    if y.size * a.shape[-1] <= SMALL:
+    if not leading:
+        multiply([(a, b, y, None)])
+    elif y.size * a.shape[-1] <= SMALL:
+        single_threaded_blas()
         np.matmul(a, b, out=y)
-    elif leading:
+    else:
+        single_threaded_blas()
         a, b = np.broadcast_to(a, leading + a.shape[-2:]), np.broadcast_to(b, leading + b.shape[-2:])
         parallel(len(y), share_of_batch, a, b, y)
-    elif a.shape[1] > 8 * max(y.shape):
-        stretches = shares(a.shape[1], get_num_threads())
-        products = scratch("products", (len(stretches), *y.shape), y.dtype)
-        parallel(len(stretches), share_of_depth, stretches, a, b, products)
-        np.sum(products, axis=0, out=y)
-    else:
-        parallel(len(y), share_of_rows, a, b, None, y, grain=32)
     return y
 
 
 def linear_numba(x, w, bias):
-    single_threaded_blas()
     y = np.empty((len(x), w.shape[1]), np.result_type(x, w))
-    parallel(len(y), share_of_rows, x, w, bias, y, grain=max(32, SMALL // max(1, w.size)))
+    multiply([(x, w, y, bias)])
     return y
 
 
-def share_of_rows(first, last, a, b, bias, y):
-    np.matmul(a[first:last], b, out=y[first:last])
-    if bias is not None:
-        y[first:last] += bias
+def linear_grad_numba(g, x, w, needs):
+    dx, dw = np.empty(x.shape, x.dtype), np.empty(w.shape, w.dtype)
+    products = (g, w.T, dx, None), (x.T, g, dw, None)
+    multiply([product for product, need in zip(products, needs) if need])
+    db = sum_positions_numba(g[None])[0] if needs[2] else None
+    return dx if needs[0] else None, dw if needs[1] else None, db
 
 
-def share_of_depth(first, last, stretches, a, b, products):
-    for i in range(first, last):
-        start, end = stretches[i]
-        np.matmul(a[:, start:end], b[start:end], out=products[i])
+def multiply(products):
+    """y = a b + bias for each (a, b, y, bias), with the parts of all of them given out together."""
+    single_threaded_blas()
+    work = sum(y.size * a.shape[1] for a, _, y, _ in products)
+    if work <= SMALL or get_num_threads() == 1:
+        share_of_parts(0, len(products), products)
+        return
+    parts, by_depth = [], []
+    for a, b, y, bias in products:
+        if a.shape[1] > 8 * max(y.shape):
+            stretches = shares(a.shape[1], get_num_threads())
+            sums = np.empty((len(stretches), *y.shape), y.dtype)
+            parts += [(a[:, i:j], b[i:j], part, None) for (i, j), part in zip(stretches, sums)]
+            by_depth.append((sums, y, bias))
+        elif len(y) >= y.shape[1]:
+            parts += [(a[i:j], b, y[i:j], bias) for i, j in shares(len(y), 4 * get_num_threads(), FEWEST)]
+        else:
+            cut = shares(y.shape[1], get_num_threads(), FEWEST)
+            parts += [(a, b[:, i:j], y[:, i:j], None if bias is None else bias[i:j]) for i, j in cut]
+    parallel(len(parts), share_of_parts, parts)
+    for sums, y, bias in by_depth:
+        np.sum(sums, axis=0, out=y)
+        if bias is not None:
+            y += bias
+
+
+def share_of_parts(first, last, parts):
+    for a, b, y, bias in parts[first:last]:
+        np.matmul(a, b, out=y)
+        if bias is not None:
+            y += bias
 
 
 def share_of_batch(first, last, a, b, y):
@@ -94,3 +126,7 @@ def matmul_cuda(a, b):
 
 def linear_cuda(x, w, bias):
     return x @ w + bias
+
+
+def linear_grad_cuda(g, x, w, needs):
+    return linear_grad_numpy(g, x, w, needs)

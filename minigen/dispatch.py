@@ -31,7 +31,7 @@ KERNELS = {
     "layer_norm": "layer_norm layer_norm_grad",
     "loss": "mse mse_grad l1 l1_grad bce bce_grad gaussian_nll gaussian_nll_grad kl_gaussian kl_gaussian_grad "
     "kl_gaussians kl_gaussians_grad cross_entropy cross_entropy_grad",
-    "matmul": "matmul linear",
+    "matmul": "matmul linear linear_grad",
     "optimizer": "sgd_step rmsprop_step adamw_step ema_step square_norm",
     "philox": "philox_bits philox_uniform philox_normal",
     "pool": "max_pool2d max_pool2d_grad avg_pool2d avg_pool2d_grad",
@@ -40,7 +40,7 @@ KERNELS = {
     "upsample_conv": "upsample_conv2d upsample_conv2d_input_grad upsample_conv2d_weight_grad",
 }
 # Handed over as they are: BLAS reads a transposed matrix in place, and optimisers write into their vectors.
-AS_THEY_ARE = {"matmul", "linear", "contiguous", "sgd_step", "rmsprop_step", "adamw_step", "ema_step"}
+AS_THEY_ARE = {"matmul", "linear", "linear_grad", "contiguous", "sgd_step", "rmsprop_step", "adamw_step", "ema_step"}
 
 
 @contextmanager

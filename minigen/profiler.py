@@ -65,9 +65,10 @@ FLOPS = {
     Attention: lambda q, k, v, y: 2 * prod(q[:3]) * k[1] * (q[3] + v[3]),  # Q K^T, P V
 }
 BACKWARD_FLOPS = {
-    UpsampleConv2d: lambda x, w, *bias, y: 4 * prod(y) * prod(w[:3]),  # where x and w both want one
+    UpsampleConv2d: lambda needs, x, w, *bias, y: 2 * prod(y) * prod(w[:3]) * sum(needs[:2]),
     # Q K^T once more (the probabilities were not kept), dO V^T, P^T dO, dS K, dS^T Q
-    Attention: lambda q, k, v, y: 2 * prod(q[:3]) * k[1] * (3 * q[3] + 2 * v[3]),
+    Attention: lambda needs, q, k, v, y: 2 * prod(q[:3]) * k[1] * (3 * q[3] + 2 * v[3]),
+    Linear: lambda needs, x, w, bias, y: 2 * prod(y) * x[-1] * sum(needs[:2]),  # G W^T, X^T G
 }
 
 
@@ -164,7 +165,7 @@ class Profile:
         grads = self.spend(place, call, op, g, needs)
         if isinstance(op, Fused) and not is_recording():  # else the operations that it made are counted
             arrays = [a.data for a in (g, *op.inputs, *grads) if a is not None]
-            flops = BACKWARD_FLOPS[type(op)](*op.shapes, y=g.shape) if type(op) in BACKWARD_FLOPS else 0
+            flops = BACKWARD_FLOPS[type(op)](needs, *op.shapes, y=g.shape) if type(op) in BACKWARD_FLOPS else 0
             self.rows[place].add(Row(1, 0.0, sum(map(size, arrays)), flops))
         return grads
 

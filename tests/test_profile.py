@@ -132,7 +132,7 @@ def test_the_rows_sum_to_the_wall_time_whatever_a_look_at_the_clock_costs():
     last = next(ticks) - 1
     first = 1  # 0 was read when the profile was made
     assert p.seconds == last - first
-    assert {OWN, OUTSIDE, TAPE, "MatMul"} <= {place.name for place in p.rows}
+    assert {OWN, OUTSIDE, TAPE, "Linear"} <= {place.name for place in p.rows}
 
 
 def test_handing_gradients_on_is_the_backwards_own():
@@ -182,10 +182,10 @@ def test_the_calls_of_a_small_network():
         "Conv2d": 1, "GroupNorm": 1, "Reshape": 2, "Linear": 1,
         "SquaredError": 1, "Sum": 1, "Multiply": 1,  # the mean
     }  # fmt: skip
-    heavy = ("Conv2dInputGrad", "Conv2dWeightGrad", "GroupNorm", "MatMul", "SquaredError")
+    heavy = ("Conv2dInputGrad", "Conv2dWeightGrad", "GroupNorm", "Linear", "SquaredError")
     assert {name: counted.get(("backward", name), 0) for name in heavy} == {
         "Conv2dInputGrad": 0,  # x wants no gradient
-        "Conv2dWeightGrad": 1, "GroupNorm": 1, "MatMul": 2, "SquaredError": 1,
+        "Conv2dWeightGrad": 1, "GroupNorm": 1, "Linear": 1, "SquaredError": 1,
     }  # fmt: skip
 
 
@@ -213,6 +213,16 @@ def test_flops_of_a_matrix_product_and_its_gradients():
     with minigen.profile() as p:
         (leaf(5, 2, 3) @ leaf(3, 4)).sum().backward()
     assert operations(p, "flops") == {("forward", "MatMul"): 2 * 5 * 2 * 3 * 4, ("backward", "MatMul"): 480}
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_flops_of_a_linear_layer_count_the_gradients_that_are_wanted(wanted):
+    x, w, b = leaf(5, 3), leaf(3, 4), leaf(4)
+    x.requires_grad = wanted
+    with minigen.profile() as p:
+        ops.linear(x, w, b).sum().backward()
+    once = 2 * 5 * 3 * 4
+    assert operations(p, "flops") == {("forward", "Linear"): once, ("backward", "Linear"): (1 + wanted) * once}
 
 
 def test_flops_of_attention():

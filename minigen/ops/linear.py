@@ -2,7 +2,7 @@
 
 from math import prod
 
-from ..autograd import Operation
+from ..autograd import Fused, Operation
 from ..dispatch import dispatch
 from .elementwise import sum_to
 from .shape import reshape, transpose
@@ -24,7 +24,7 @@ class MatMul(Operation):
         )
 
 
-class Linear(Operation):
+class Linear(Fused):
     """Y = X W + b     dX = G W^T     dW = X^T G     db = sum of G's rows
 
     X (M, K), W (K, N), b (N,) -> Y (M, N)
@@ -33,12 +33,11 @@ class Linear(Operation):
     def forward(self, x, w, bias):
         return dispatch("linear", x, w, bias)
 
-    def backward(self, g, needs, x, w, bias):
-        return (
-            matmul(g, swap(w)) if needs[0] else None,
-            matmul(swap(x), g) if needs[1] else None,
-            g.sum(0) if needs[2] else None,
-        )
+    def backward_fast(self, g, needs, x, w, bias):
+        return dispatch("linear_grad", g, x, w, needs)
+
+    def composed(self, x, w, bias):
+        return matmul(x, w) + bias
 
 
 def matmul(a, b):
