@@ -94,7 +94,7 @@ def _gaussian_cdf(x):
 # ---------------------------------------------------------------- Numba: one element at a time, shared over the threads
 
 
-GRAIN = 1 << 14  # elements that are worth a thread
+GRAIN = 1 << 15  # elements that are worth a thread
 
 
 def over_elements(loop, outputs=1):

@@ -14,7 +14,7 @@ import numpy as np
 from ._numba import jit
 from ._threads import parallel
 
-GRAIN = 1 << 15  # elements that are worth a share
+GRAIN = 1 << 16  # elements that are worth a share
 BLOCK = 64  # positions that share a partial sum: independent of the number of threads, and so is the result
 
 # ---------------------------------------------------------------- NumPy: the definition

@@ -31,10 +31,8 @@ class Tensor:
     def __init__(self, data, requires_grad=False, dtype=None):
         if isinstance(data, Tensor):
             raise TypeError("data is a Tensor already; use it as it is, or .detach() it from its graph")
-        if not hasattr(data, "__cuda_array_interface__"):
-            data = np.asarray(data, dtype=dtype or _default_dtype(data))
-        elif dtype is not None:
-            data = data.astype(dtype)
+        if dtype is not None or not isinstance(data, np.ndarray):
+            data = device_of(data).xp.asarray(data, dtype=dtype or _default_dtype(data))
         if data.dtype.kind not in "fiub" or data.dtype == np.float16:
             raise TypeError(f"data must be float32, float64, integer or boolean, got {data.dtype}")
         if requires_grad and data.dtype.kind != "f":

@@ -1,0 +1,64 @@
+"""Matrix products in parts: every way of cutting one gives the product, on any number of threads."""
+
+import numpy as np
+import pytest
+
+from minigen.kernels import _threads, matmul
+
+SHAPES = {  # samples, inputs, outputs, large enough to be cut; which of the layer's products is cut how
+    "rows": (600, 200, 100),
+    "columns": (128, 300, 700),
+    "odd": (301, 257, 129),
+    "depth of the weight gradient": (40000, 12, 20),
+    "depth of the product": (9, 60000, 11),
+    "small": (7, 5, 3),
+    "one sample": (1, 3000, 2000),
+}
+
+
+def layer(shape, seed=0):
+    """x, W, b, g of a linear layer, in float64."""
+    rng = np.random.default_rng(seed)
+    samples, inputs, outputs = SHAPES[shape]
+    return [rng.standard_normal(s) for s in ((samples, inputs), (inputs, outputs), (outputs,), (samples, outputs))]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_layer_in_parts_equals_the_definition(monkeypatch, shape, threads, dtype):
+    monkeypatch.setattr(_threads, "_number_of_threads", threads)
+    x, w, b, g = exact = layer(shape)
+    near = [a.astype(dtype) for a in exact]
+    needs = (True, True, True)
+    ours = [
+        matmul.linear_numba(*near[:3]),
+        matmul.matmul_numba(*near[:2]),
+        *matmul.linear_grad_numba(near[3], near[0], near[1], needs),
+    ]
+    expected = [x @ w + b, x @ w, *matmul.linear_grad_numpy(g, x, w, needs)]
+    digits = 1e-6 if dtype == np.float32 else 1e-14
+    terms = 10 * max(SHAPES[shape]) ** 0.5
+    for name, a, exactly in zip(("y", "product", "dx", "dw", "db"), ours, expected):
+        assert a.dtype == dtype, name
+        np.testing.assert_allclose(a, exactly, rtol=0, atol=digits * terms * abs(exactly).max(), err_msg=name)
+
+
+@pytest.mark.parametrize("dialect", ["numpy", "numba"])
+@pytest.mark.parametrize("needs", [(True, False, False), (False, True, False), (False, False, True), (False,) * 3])
+def test_only_the_gradients_that_are_wanted_are_made(dialect, needs):
+    x, w, _, g = layer("rows")
+    kernel = getattr(matmul, f"linear_grad_{dialect}")
+    for ours, everything, need in zip(kernel(g, x, w, needs), matmul.linear_grad_numpy(g, x, w, (True,) * 3), needs):
+        assert (ours is not None) == need
+        if need:
+            np.testing.assert_allclose(ours, everything, atol=1e-10)
+
+
+def test_the_same_thread_count_gives_the_same_bits(monkeypatch):
+    monkeypatch.setattr(_threads, "_number_of_threads", 2)
+    x, w, _, g = (a.astype(np.float32) for a in layer("depth of the weight gradient"))
+    first = matmul.linear_grad_numba(g, x, w, (True, True, True))
+    for _ in range(5):
+        again = matmul.linear_grad_numba(g, x, w, (True, True, True))
+        assert all((a == b).all() for a, b in zip(first, again))
