@@ -10,7 +10,7 @@ Backward, with dO given and <a, b> the sum over a row of a * b:
     dV = P^T dO      dP = dO V^T      dS = P * (dP - <dP, P>)      dQ = scale dS K      dK = scale dS^T Q
 
 P is L x M for every head of every sample. It is never kept: forward saves lse = ln sum_j exp(S_j), one
-number a query, and backward makes P = exp(S - lse) again. A thread holds P (and dP) of one sample at a time.
+number a query, and backward makes P = exp(S - lse) again. A thread holds a few rows of P (and dP) at a time.
 
 Shapes   q, dq (N, L, heads, D)   k, dk (N, M, heads, D)   v, dv (N, M, heads, E)   o, do (N, L, heads, E)
          mask boolean, broadcasting to (N, heads, L, M), or None        lse (N, heads, L)
@@ -23,7 +23,7 @@ import numpy as np
 
 from ._numba import jit
 from ._threads import parallel
-from .matmul import single_threaded_blas
+from .simd.gemm import matrix, multiply, rounded
 from .simd.transcendental import exp
 from .softmax import largest
 
@@ -69,98 +69,154 @@ def _full(mask, q, k):
     return np.broadcast_to(mask, (q.shape[0], q.shape[2], q.shape[1], k.shape[1]))
 
 
-# ---------------------------------------------------------------- CPU: one task a sample
+# ---------------------------------------------------------------- Numba: one task a head of a sample
+#
+# A head is first copied into matrices of its own, close together and rounded up with zeros to what the micro-kernel
+# wants. Then one block of queries after another goes through all of the mathematics while its scores are in the cache.
+
+SCORES = 1 << 16  # numbers in a block of scores; backward holds two such blocks: a quarter of a core's L2 cache
 
 
 def attention_numba(q, k, v, mask):
-    """The products are BLAS's, which lets go of Python's lock as the compiled softmax between them does."""
-    single_threaded_blas()
-    o = np.empty((*q.shape[:3], v.shape[3]), q.dtype)
-    lse = np.empty((q.shape[0], q.shape[2], q.shape[1]), q.dtype)
-    parallel(len(q), share_of_samples, q, k, v, None if mask is None else _full(mask, q, k), o, lse)
+    n, length, heads, _ = q.shape
+    o, lse = np.empty((*q.shape[:3], v.shape[3]), q.dtype), np.empty((n, heads, length), q.dtype)
+    parallel(n * heads, attention_heads, q, k, v, _rows_of(mask, k), o, lse)
     return o, lse
 
 
 def attention_grad_numba(do, q, k, v, mask, lse):
-    single_threaded_blas()
     gradients = np.empty_like(q), np.empty_like(k), np.empty_like(v)
-    mask = None if mask is None else _full(mask, q, k)
-    parallel(len(q), share_of_samples_grad, do, q, k, v, mask, lse, *gradients)
+    parallel(q.shape[0] * q.shape[2], attention_grad_heads, do, q, k, v, _rows_of(mask, k), lse, *gradients)
     return gradients
 
 
-def share_of_samples(first, last, q, k, v, mask, o, lse):
-    s = np.empty((q.shape[2], q.shape[1], k.shape[1]), q.dtype)
-    scale = q.dtype.type(q.shape[-1] ** -0.5)
-    for n in range(first, last):
-        qn, kn, vn, on = (by_head(a[n]) for a in (q, k, v, o))
-        masked_products(qn, kn, None if mask is None else mask[n], s)
-        softmax_of_scores(all_rows(s), scale, lse[n].ravel())
-        np.matmul(s, vn, out=on)
-
-
-def share_of_samples_grad(first, last, do, q, k, v, mask, lse, dq, dk, dv):
-    s = np.empty((q.shape[2], q.shape[1], k.shape[1]), q.dtype)
-    dp = np.empty_like(s)
-    scale = q.dtype.type(q.shape[-1] ** -0.5)
-    for n in range(first, last):
-        don, qn, kn, vn, dqn, dkn, dvn = (by_head(a[n]) for a in (do, q, k, v, dq, dk, dv))
-        masked_products(qn, kn, None if mask is None else mask[n], s)
-        np.matmul(don, vn.swapaxes(1, 2), out=dp)
-        softmax_of_scores_grad(all_rows(s), all_rows(dp), scale, lse[n].ravel())
-        p, ds = s, dp
-        np.matmul(p.swapaxes(1, 2), don, out=dvn)
-        np.matmul(ds, kn, out=dqn)
-        np.matmul(ds.swapaxes(1, 2), qn, out=dkn)
-
-
-def by_head(a):
-    """(L, heads, D) -> (heads, L, D), a view: a product for every head in one call."""
-    return a.transpose(1, 0, 2)
-
-
-def all_rows(s):
-    """(heads, L, M) -> (heads L, M), a view."""
-    return s.reshape(s.shape[0] * s.shape[1], s.shape[2])
-
-
-def masked_products(q, k, mask, s):
-    """s = Q K^T of every head, -inf where the mask is false. The scale is applied on the way through the softmax."""
-    np.matmul(q, k.swapaxes(1, 2), out=s)
-    if mask is not None:
-        np.copyto(s, -np.inf, where=~mask)
+def _rows_of(mask, k):
+    """The mask in four axes, with rows of all M keys; the other axes may be 1. Empty where there is no mask."""
+    if mask is None:
+        return np.empty((0, 0, 0, 0), bool)
+    mask = mask.reshape((1,) * (4 - mask.ndim) + mask.shape)
+    return np.ascontiguousarray(np.broadcast_to(mask, (*mask.shape[:3], k.shape[1])))
 
 
 @jit
-def softmax_of_scores(s, scale, lse):
-    """In place: s (products) becomes P; lse is filled in."""
-    for i in range(s.shape[0]):
-        top = largest(s[i])
-        if top == -np.inf:  # no key to attend to: exp(-inf - 0) = 0 for every one of them
-            top = s.dtype.type(0)
-        total = 0.0
-        for j in range(s.shape[1]):
-            s[i, j] = exp(scale * (s[i, j] - top))
-            total += s[i, j]
-        lse[i] = scale * top + np.log(total)
-        inverse = s.dtype.type(1 / total if total != 0 else 0)
-        for j in range(s.shape[1]):
-            s[i, j] *= inverse
+def attention_heads(first, last, q, k, v, mask, o, lse):
+    (_, length, heads, d), keys, e = q.shape, k.shape[1], v.shape[3]
+    one, scale, block = q.dtype.type(1), q.dtype.type(1 / np.sqrt(d)), queries_of_a_block(length, keys)
+    qh, kt, vh = matrix(length, d, q.dtype), matrix(d, keys, q.dtype), matrix(keys, e, q.dtype)
+    s, oh, share = matrix(block, keys, q.dtype), matrix(block, e, q.dtype), np.empty(block, q.dtype)
+    for task in range(first, last):
+        n, h = task // heads, task % heads
+        take_head(q, n, h, scale, qh)
+        take_transposed(k, n, h, kt)
+        take_head(v, n, h, one, vh)
+        for start in range(0, length, block):
+            rows = min(block, length - start)
+            multiply(qh[start:], kt, s, rows, keys, d, False)
+            for i in range(rows):
+                scores = s[i, :keys]
+                hide(scores, mask, n, h, start + i)
+                lse[n, h, start + i], total = exponentials(scores)
+                share[i] = 1 / total if total != 0 else 0
+            multiply(s, vh, oh, rows, e, keys, False)
+            for i in range(rows):
+                result, weighted = o[n, start + i, h], oh[i]
+                for j in range(e):
+                    result[j] = share[i] * weighted[j]
 
 
 @jit
-def softmax_of_scores_grad(s, dp, scale, lse):
-    """In place: s (products) becomes P, and dp becomes scale dS. One loop an aim, so that each vectorises."""
-    for i in range(s.shape[0]):
-        shift = s.dtype.type(0) if lse[i] == -np.inf else lse[i]
-        for j in range(s.shape[1]):
-            s[i, j] = exp(scale * s[i, j] - shift)
-        total = 0.0  # of dP under P, in float64: it is about to cancel against dP
-        for j in range(s.shape[1]):
-            total += s[i, j] * dp[i, j]
-        mean = s.dtype.type(total)
-        for j in range(s.shape[1]):
-            dp[i, j] = scale * s[i, j] * (dp[i, j] - mean)
+def attention_grad_heads(first, last, do, q, k, v, mask, lse, dq, dk, dv):
+    (_, length, heads, d), keys, e = q.shape, k.shape[1], v.shape[3]
+    one, scale, block = q.dtype.type(1), q.dtype.type(1 / np.sqrt(d)), queries_of_a_block(length, keys)
+    qh, kh, kt = matrix(length, d, q.dtype), matrix(keys, d, q.dtype), matrix(d, keys, q.dtype)
+    doh, vt, s, ds = matrix(length, e, q.dtype), matrix(e, keys, q.dtype), matrix(block, keys, q.dtype), matrix(block, keys, q.dtype)
+    dqh, dkh, dvh = matrix(length, d, q.dtype), matrix(keys, d, q.dtype), matrix(keys, e, q.dtype)
+    for task in range(first, last):
+        n, h = task // heads, task % heads
+        take_head(q, n, h, scale, qh)
+        take_head(k, n, h, one, kh)
+        take_transposed(k, n, h, kt)
+        take_transposed(v, n, h, vt)
+        take_head(do, n, h, one, doh)
+        for start in range(0, length, block):
+            rows = min(block, length - start)
+            multiply(qh[start:], kt, s, rows, keys, d, False)
+            multiply(doh[start:], vt, ds, rows, keys, e, False)  # dP, until the softmax makes it dS
+            for i in range(rows):
+                hide(s[i, :keys], mask, n, h, start + i)
+                softmax_grad(s[i, :keys], ds[i, :keys], lse[n, h, start + i])
+            multiply(ds, kh, dqh[start:], rows, d, keys, False)
+            multiply(ds.T, qh[start:], dkh, keys, d, rows, start > 0)
+            multiply(s.T, doh[start:], dvh, keys, e, rows, start > 0)
+        put_head(dqh, scale, n, h, dq)
+        put_head(dkh, one, n, h, dk)  # the scale is in qh
+        put_head(dvh, one, n, h, dv)
+
+
+@jit
+def queries_of_a_block(length, keys):
+    return max(8, min(rounded(length, 8), SCORES // max(keys, 1) // 8 * 8))
+
+
+@jit
+def take_head(x, n, h, factor, target):
+    """target = factor x[n, :, h]"""
+    for i in range(x.shape[1]):
+        row, result = x[n, i, h], target[i]
+        for j in range(len(row)):
+            result[j] = factor * row[j]
+
+
+@jit
+def put_head(source, factor, n, h, x):
+    """x[n, :, h] = factor source"""
+    for i in range(x.shape[1]):
+        row, result = source[i], x[n, i, h]
+        for j in range(len(result)):
+            result[j] = factor * row[j]
+
+
+@jit
+def take_transposed(x, n, h, target):
+    """target = x[n, :, h]^T"""
+    for i in range(x.shape[1]):
+        row = x[n, i, h]
+        for j in range(len(row)):
+            target[j, i] = row[j]
+
+
+@jit
+def hide(scores, mask, n, h, i):
+    """-inf where query i of head h of sample n may not look."""
+    if mask.size:
+        seen = mask[min(n, mask.shape[0] - 1), min(h, mask.shape[1] - 1), min(i, mask.shape[2] - 1)]
+        for j in range(len(scores)):
+            scores[j] = scores[j] if seen[j] else -np.inf
+
+
+@jit
+def exponentials(s):
+    """In place: exp(S - max S). -> lse and the sum."""
+    top, total = largest(s), s.dtype.type(0)
+    if top == -np.inf:  # no key to attend to: exp(-inf - 0) = 0 for every one of them
+        top = total
+    for j in range(len(s)):
+        s[j] = exp(s[j] - top)
+        total += s[j]
+    return top + np.log(total), total
+
+
+@jit
+def softmax_grad(s, dp, lse):
+    """In place: s becomes P, and dp becomes dS. One loop an aim, so that each vectorises."""
+    mean = s.dtype.type(0)  # of dP under P
+    shift = mean if lse == -np.inf else lse
+    for j in range(len(s)):
+        s[j] = exp(s[j] - shift)
+    for j in range(len(s)):
+        mean += s[j] * dp[j]
+    for j in range(len(s)):
+        dp[j] = s[j] * (dp[j] - mean)
 
 
 # ---------------------------------------------------------------- CUDA: one block a (sample, head, tile of queries)

@@ -17,9 +17,12 @@ from math import prod
 
 import numpy as np
 
-from ._numba import jit
+from ._numba import jit, numba
 from ._threads import parallel
-from .simd.transcendental import exp
+from .simd.transcendental import by_width, exp
+
+if numba is not None:
+    from .simd.transcendental import bits_of, number_of
 
 # ---------------------------------------------------------------- NumPy: the definition
 
@@ -62,12 +65,8 @@ def _over_rows(worker, *arrays):
     return new
 
 
-def _bits(x):
-    return np.ascontiguousarray(x).view(f"i{x.itemsize}")
-
-
 def softmax_numba(x):
-    return _over_rows(softmax_rows, x, _bits(x))
+    return _over_rows(softmax_rows, x)
 
 
 def softmax_grad_numba(g, y):
@@ -75,7 +74,7 @@ def softmax_grad_numba(g, y):
 
 
 def log_softmax_numba(x):
-    return _over_rows(log_softmax_rows, x, _bits(x))
+    return _over_rows(log_softmax_rows, x)
 
 
 def log_softmax_grad_numba(g, y):
@@ -83,37 +82,37 @@ def log_softmax_grad_numba(g, y):
 
 
 @jit
-def largest(x):
-    """max_j x_j. A NaN is passed over here; it shows again in every exp(x_j - top) that it takes part in."""
-    top = x.dtype.type(-np.inf)
-    for j in range(len(x)):
-        if x[j] > top:
-            top = x[j]
-    return top
+def in_order32(bits):
+    return np.int32(bits ^ ((bits >> 31) & 0x7FFFFFFF))
 
 
 @jit
-def largest_bits(bits):
-    """`largest` on the bits of floats as integers, which it returns too: integers' maxima vectorise, floats' do not.
+def in_order64(bits):
+    return bits ^ ((bits >> 63) & 0x7FFFFFFFFFFFFFFF)
+
+
+in_order = by_width(in_order32, in_order64)
+
+
+@jit
+def largest(x):
+    """max_j x_j. The bits of floats are compared as integers: integers' maxima vectorise, floats' do not.
 
     Integers order like the floats of their bits once all bits of a negative one, but for the sign, are flipped.
-    A NaN of positive sign is the largest of all; one of negative sign shows in the exp(x_j - top) that it enters.
+    A NaN of positive sign is the largest of all. One of negative sign is passed over here, and shows in the
+    exp(x_j - top) that it enters.
     """
-    sign = 8 * bits.itemsize - 1
-    rest = (1 << sign) - 1
-    top = bits.dtype.type(-rest - 1)
-    for j in range(len(bits)):
-        top = max(top, bits.dtype.type(bits[j] ^ ((bits[j] >> sign) & rest)))
-    return top ^ ((top >> sign) & rest)
+    top = in_order(bits_of(x.dtype.type(-np.inf)))
+    for j in range(len(x)):
+        top = max(top, in_order(bits_of(x[j])))
+    return number_of(in_order(top))
 
 
 @jit
-def softmax_rows(first, last, x, bits, y):
-    winner, zero, one = np.empty(1, bits.dtype), x.dtype.type(0), x.dtype.type(1)
-    top = winner.view(x.dtype)
+def softmax_rows(first, last, x, y):
+    zero, one = x.dtype.type(0), x.dtype.type(1)
     for i in range(first, last):
-        winner[0] = largest_bits(bits[i])
-        row, result, peak, total = x[i], y[i], top[0], zero
+        row, result, peak, total = x[i], y[i], largest(x[i]), zero
         for j in range(len(row)):
             result[j] = exp(row[j] - peak)
             total += result[j]
@@ -134,12 +133,10 @@ def softmax_grad_rows(first, last, g, y, dx):
 
 
 @jit
-def log_softmax_rows(first, last, x, bits, y):
-    winner, zero = np.empty(1, bits.dtype), x.dtype.type(0)
-    top = winner.view(x.dtype)
+def log_softmax_rows(first, last, x, y):
+    zero = x.dtype.type(0)
     for i in range(first, last):
-        winner[0] = largest_bits(bits[i])
-        row, result, peak, total = x[i], y[i], top[0], zero
+        row, result, peak, total = x[i], y[i], largest(x[i]), zero
         for j in range(len(row)):
             result[j] = row[j] - peak
             total += exp(result[j])

@@ -14,11 +14,16 @@ Source   Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplicatio
          van de Geijn, TOMS 2015 (the "micro-kernel")
 """
 
+import numpy as np
+
 from .._numba import jit, numba
 from .vector import vectors
 
 if numba is not None:
-    from .vector import BYTES
+    from numba import types
+    from numba.extending import overload
+
+    from .vector import BYTES, LANES
 
 
 def _tile(rows, columns, accumulate):
@@ -65,3 +70,59 @@ def product(a, a_row, a_step, b, b_row, c, c_row, m, n, depth, accumulate):
                 add_tile_8x1(tile_of_a, a_row, a_step, b + j, b_row, tile_of_c, c_row, depth)
             else:
                 tile_8x1(tile_of_a, a_row, a_step, b + j, b_row, tile_of_c, c_row, depth)
+
+
+# ---------------------------------------------------------------- matrices of any size, for use inside a kernel
+
+GAP = 16  # numbers between the rows of a matrix: a power of two apart, they would share the same few cache sets
+DEPTH = 256  # so many rows of B, 2 vectors each, stay in a core's L1 cache while all rows of A pass
+
+
+@jit
+def rounded(number, step):
+    return (number + step - 1) // step * step
+
+
+@jit
+def matrix(rows, columns, dtype):
+    """Zeros, with room for the whole tiles that `multiply` reads and writes."""
+    return np.zeros((rounded(rows, 8), rounded(columns, LANES) + GAP), dtype)
+
+
+def multiply(a, b, c, m, n, depth, accumulate):
+    """C = A B, or C += A B, of the first m x depth of A and depth x n of B.
+
+    float32 is multiplied in whole tiles: a, b, c are of `matrix` or its transpose, and what lies in c beside the first
+    m x n is overwritten.
+    """
+
+
+@jit
+def multiply32(a, b, c, m, n, depth, accumulate):
+    (a_row, a_step), (b_row, _), (c_row, _) = a.strides, b.strides, c.strides
+    for k in range(0, depth, DEPTH):
+        product(
+            a.ctypes.data + k * a_step, a_row, a_step, b.ctypes.data + k * b_row, b_row, c.ctypes.data, c_row,
+            rounded(m, 8), rounded(n, LANES), min(DEPTH, depth - k), accumulate or k > 0,
+        )  # fmt: skip
+    if depth == 0 and not accumulate:
+        c[:m, :n] = 0
+
+
+@jit
+def multiply64(a, b, c, m, n, depth, accumulate):
+    for i in range(m):
+        if not accumulate:
+            c[i, :n] = 0
+        for k in range(depth):
+            number, row, sums = a[i, k], b[k], c[i]
+            for j in range(n):
+                sums[j] += number * row[j]
+
+
+if numba is not None:
+
+    @overload(multiply)
+    def _multiply_by_type(a, b, c, m, n, depth, accumulate):
+        product_of_type = multiply32 if c.dtype == types.float32 else multiply64
+        return lambda a, b, c, m, n, depth, accumulate: product_of_type(a, b, c, m, n, depth, accumulate)

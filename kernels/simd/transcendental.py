@@ -39,17 +39,17 @@ import numpy as np
 from .._numba import jit, jit_in_order, numba
 
 
-def float32_with(vectorised, library):
-    """A function for use inside a kernel: `vectorised` for float32, the C library's for float64."""
+def by_width(narrow, wide):
+    """A function for use inside a kernel: `narrow` for a number of 32 bits, `wide` for one of 64."""
 
     def function(x):
-        return library(x)
+        return wide(x)
 
     if numba is not None:
 
         @overload(function)
-        def by_type(x):
-            return (lambda x: vectorised(x)) if x == types.float32 else (lambda x: library(x))
+        def of_type(x):
+            return (lambda x: narrow(x)) if x.bitwidth == 32 else (lambda x: wide(x))
 
     return function
 
@@ -72,6 +72,7 @@ if numba is not None:
 
     bits_of_float, bits_of_double = same_bits(types.float32, types.int32), same_bits(types.float64, types.int64)
     float_of_bits, double_of_bits = same_bits(types.int32, types.float32), same_bits(types.int64, types.float64)
+    bits_of, number_of = by_width(bits_of_float, bits_of_double), by_width(float_of_bits, double_of_bits)
 
 
 ZERO, HALF, ONE, TWO = np.float32(0), np.float32(0.5), np.float32(1), np.float32(2)
@@ -239,11 +240,11 @@ def logistic64(x):
     return 1 / (1 + np.exp(-x))
 
 
-exp = float32_with(exp32, np.exp)
-expm1 = float32_with(expm1_32, np.expm1)
-log = float32_with(log32, np.log)
-log1p = float32_with(log1p32, np.log1p)
-tanh = float32_with(tanh32, np.tanh)
-logistic = float32_with(logistic32, logistic64)
-erf = float32_with(erf32, math.erf)
-erfc = float32_with(erfc32, math.erfc)
+exp = by_width(exp32, np.exp)
+expm1 = by_width(expm1_32, np.expm1)
+log = by_width(log32, np.log)
+log1p = by_width(log1p32, np.log1p)
+tanh = by_width(tanh32, np.tanh)
+logistic = by_width(logistic32, logistic64)
+erf = by_width(erf32, math.erf)
+erfc = by_width(erfc32, math.erfc)
