@@ -21,11 +21,14 @@ Source   Vaswani et al., Attention Is All You Need, 2017, eq. 1; Dao et al., Fla
 
 import numpy as np
 
-from ._numba import jit
+from ._numba import jit, numba
 from ._threads import parallel
 from .simd.gemm import matrix, multiply, rounded
-from .simd.transcendental import exp
+from .simd.transcendental import exp, log
 from .softmax import largest
+
+if numba is not None:
+    from .simd.vector import LANES
 
 # ---------------------------------------------------------------- NumPy: the definition, one sample at a time
 
@@ -73,8 +76,9 @@ def _full(mask, q, k):
 #
 # A head is first copied into matrices of its own, close together and rounded up with zeros to what the micro-kernel
 # wants. Then one block of queries after another goes through all of the mathematics while its scores are in the cache.
+# Blocks are handed on whole, with i and j as indices: a view for each row would cost as much as the work on a short one.
 
-SCORES = 1 << 16  # numbers in a block of scores; backward holds two such blocks: a quarter of a core's L2 cache
+SCORES = 1 << 14  # numbers in a block of scores, for 16 queries at least; backward holds two such blocks
 
 
 def attention_numba(q, k, v, mask):
@@ -112,111 +116,115 @@ def attention_heads(first, last, q, k, v, mask, o, lse):
         for start in range(0, length, block):
             rows = min(block, length - start)
             multiply(qh[start:], kt, s, rows, keys, d, False)
-            for i in range(rows):
-                scores = s[i, :keys]
-                hide(scores, mask, n, h, start + i)
-                lse[n, h, start + i], total = exponentials(scores)
-                share[i] = 1 / total if total != 0 else 0
+            hide(s, rows, keys, mask, n, h, start)
+            exponentials(s, rows, keys, lse[n, h, start:], share)
             multiply(s, vh, oh, rows, e, keys, False)
             for i in range(rows):
-                result, weighted = o[n, start + i, h], oh[i]
                 for j in range(e):
-                    result[j] = share[i] * weighted[j]
+                    o[n, start + i, h, j] = share[i] * oh[i, j]
 
 
 @jit
 def attention_grad_heads(first, last, do, q, k, v, mask, lse, dq, dk, dv):
     (_, length, heads, d), keys, e = q.shape, k.shape[1], v.shape[3]
     one, scale, block = q.dtype.type(1), q.dtype.type(1 / np.sqrt(d)), queries_of_a_block(length, keys)
-    qh, kh, kt = matrix(length, d, q.dtype), matrix(keys, d, q.dtype), matrix(d, keys, q.dtype)
-    doh, vt, s, ds = matrix(length, e, q.dtype), matrix(e, keys, q.dtype), matrix(block, keys, q.dtype), matrix(block, keys, q.dtype)
-    dqh, dkh, dvh = matrix(length, d, q.dtype), matrix(keys, d, q.dtype), matrix(keys, e, q.dtype)
+    qh, doh, dqh = matrix(length, d, q.dtype), matrix(length, e, q.dtype), matrix(length, d, q.dtype)
+    kh, kt, vt = matrix(keys, d, q.dtype), matrix(d, keys, q.dtype), matrix(e, keys, q.dtype)
+    dkh, dvh = matrix(keys, d, q.dtype), matrix(keys, e, q.dtype)
+    s, ds = matrix(block, keys, q.dtype), matrix(block, keys, q.dtype)
     for task in range(first, last):
         n, h = task // heads, task % heads
         take_head(q, n, h, scale, qh)
+        take_head(do, n, h, one, doh)
         take_head(k, n, h, one, kh)
         take_transposed(k, n, h, kt)
         take_transposed(v, n, h, vt)
-        take_head(do, n, h, one, doh)
         for start in range(0, length, block):
             rows = min(block, length - start)
             multiply(qh[start:], kt, s, rows, keys, d, False)
-            multiply(doh[start:], vt, ds, rows, keys, e, False)  # dP, until the softmax makes it dS
-            for i in range(rows):
-                hide(s[i, :keys], mask, n, h, start + i)
-                softmax_grad(s[i, :keys], ds[i, :keys], lse[n, h, start + i])
+            hide(s, rows, keys, mask, n, h, start)
+            multiply(doh[start:], vt, ds, rows, keys, e, False)  # dP, which the next line makes dS
+            probabilities_and_grad(s, ds, rows, keys, lse[n, h, start:])
             multiply(ds, kh, dqh[start:], rows, d, keys, False)
             multiply(ds.T, qh[start:], dkh, keys, d, rows, start > 0)
             multiply(s.T, doh[start:], dvh, keys, e, rows, start > 0)
         put_head(dqh, scale, n, h, dq)
-        put_head(dkh, one, n, h, dk)  # the scale is in qh
+        put_head(dkh, one, n, h, dk)  # qh has been scaled
         put_head(dvh, one, n, h, dv)
 
 
 @jit
 def queries_of_a_block(length, keys):
-    return max(8, min(rounded(length, 8), SCORES // max(keys, 1) // 8 * 8))
+    return min(rounded(length, 8), max(16, SCORES // max(keys, 1) // 8 * 8))
 
 
 @jit
 def take_head(x, n, h, factor, target):
     """target = factor x[n, :, h]"""
     for i in range(x.shape[1]):
-        row, result = x[n, i, h], target[i]
-        for j in range(len(row)):
-            result[j] = factor * row[j]
-
-
-@jit
-def put_head(source, factor, n, h, x):
-    """x[n, :, h] = factor source"""
-    for i in range(x.shape[1]):
-        row, result = source[i], x[n, i, h]
-        for j in range(len(result)):
-            result[j] = factor * row[j]
+        for j in range(x.shape[3]):
+            target[i, j] = factor * x[n, i, h, j]
 
 
 @jit
 def take_transposed(x, n, h, target):
     """target = x[n, :, h]^T"""
     for i in range(x.shape[1]):
-        row = x[n, i, h]
-        for j in range(len(row)):
-            target[j, i] = row[j]
+        for j in range(x.shape[3]):
+            target[j, i] = x[n, i, h, j]
 
 
 @jit
-def hide(scores, mask, n, h, i):
-    """-inf where query i of head h of sample n may not look."""
-    if mask.size:
-        seen = mask[min(n, mask.shape[0] - 1), min(h, mask.shape[1] - 1), min(i, mask.shape[2] - 1)]
-        for j in range(len(scores)):
-            scores[j] = scores[j] if seen[j] else -np.inf
+def put_head(source, factor, n, h, x):
+    """x[n, :, h] = factor source"""
+    for i in range(x.shape[1]):
+        for j in range(x.shape[3]):
+            x[n, i, h, j] = factor * source[i, j]
 
 
 @jit
-def exponentials(s):
-    """In place: exp(S - max S). -> lse and the sum."""
-    top, total = largest(s), s.dtype.type(0)
-    if top == -np.inf:  # no key to attend to: exp(-inf - 0) = 0 for every one of them
-        top = total
-    for j in range(len(s)):
-        s[j] = exp(s[j] - top)
-        total += s[j]
-    return top + np.log(total), total
+def hide(s, rows, keys, mask, n, h, start):
+    """-inf where a query may not look, and for the keys that were added to fill the last vector."""
+    for i in range(rows):
+        for j in range(keys, rounded(keys, LANES)):
+            s[i, j] = -np.inf
+        if mask.size:
+            a, b, c = min(n, mask.shape[0] - 1), min(h, mask.shape[1] - 1), min(start + i, mask.shape[2] - 1)
+            for j in range(keys):
+                s[i, j] = s[i, j] if mask[a, b, c, j] else -np.inf
 
 
 @jit
-def softmax_grad(s, dp, lse):
+def exponentials(s, rows, keys, lse, share):
+    """s = exp(S - max S), in place; P = share s."""
+    width = rounded(keys, LANES)
+    for i in range(rows):
+        top, total = largest(s, i, width), s.dtype.type(0)
+        if top == -np.inf:  # no key to attend to: exp(-inf - 0) = 0 for every one of them
+            top = total
+        for j in range(width):
+            s[i, j] = exp(s[i, j] - top)
+            total += s[i, j]
+        lse[i], share[i] = top, total
+    for i in range(rows):
+        total = share[i]
+        lse[i] += log(total)
+        share[i] = 1 / total if total != 0 else 0
+
+
+@jit
+def probabilities_and_grad(s, dp, rows, keys, lse):
     """In place: s becomes P, and dp becomes dS. One loop an aim, so that each vectorises."""
-    mean = s.dtype.type(0)  # of dP under P
-    shift = mean if lse == -np.inf else lse
-    for j in range(len(s)):
-        s[j] = exp(s[j] - shift)
-    for j in range(len(s)):
-        mean += s[j] * dp[j]
-    for j in range(len(s)):
-        dp[j] = s[j] * (dp[j] - mean)
+    width = rounded(keys, LANES)
+    for i in range(rows):
+        mean = s.dtype.type(0)  # of dP under P
+        shift = mean if lse[i] == -np.inf else lse[i]
+        for j in range(width):
+            s[i, j] = exp(s[i, j] - shift)
+        for j in range(width):
+            mean += s[i, j] * dp[i, j]
+        for j in range(width):
+            dp[i, j] = s[i, j] * (dp[i, j] - mean)
 
 
 # ---------------------------------------------------------------- CUDA: one block a (sample, head, tile of queries)

@@ -221,7 +221,7 @@ def cross_entropy_grad_numba(g, x, labels, lse):
 @jit
 def cross_entropy_rows(first, last, x, labels, loss, lse):
     for i in range(first, last):
-        top, total = largest(x[i]), 0.0
+        top, total = largest(x, i, x.shape[1]), 0.0
         for k in range(x.shape[1]):
             total += exp(x[i, k] - top)
         lse[i] = top + np.log(total)

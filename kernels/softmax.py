@@ -95,37 +95,35 @@ in_order = by_width(in_order32, in_order64)
 
 
 @jit
-def largest(x):
-    """max_j x_j. The bits of floats are compared as integers: integers' maxima vectorise, floats' do not.
+def largest(x, i, length):
+    """max_j x[i, j], j < length. The bits of floats are compared as integers: integers' maxima vectorise, floats' do not.
 
     Integers order like the floats of their bits once all bits of a negative one, but for the sign, are flipped.
     A NaN of positive sign is the largest of all. One of negative sign is passed over here, and shows in the
     exp(x_j - top) that it enters.
     """
     top = in_order(bits_of(x.dtype.type(-np.inf)))
-    for j in range(len(x)):
-        top = max(top, in_order(bits_of(x[j])))
+    for j in range(length):
+        top = max(top, in_order(bits_of(x[i, j])))
     return number_of(in_order(top))
 
 
 @jit
 def softmax_rows(first, last, x, y):
-    zero, one = x.dtype.type(0), x.dtype.type(1)
     for i in range(first, last):
-        row, result, peak, total = x[i], y[i], largest(x[i]), zero
-        for j in range(len(row)):
-            result[j] = exp(row[j] - peak)
-            total += result[j]
-        share = one / total
-        for j in range(len(row)):
-            result[j] *= share
+        top, total = largest(x, i, x.shape[1]), x.dtype.type(0)
+        for j in range(x.shape[1]):
+            y[i, j] = exp(x[i, j] - top)
+            total += y[i, j]
+        share = x.dtype.type(1 / total)
+        for j in range(x.shape[1]):
+            y[i, j] *= share
 
 
 @jit
 def softmax_grad_rows(first, last, g, y, dx):
-    zero = y.dtype.type(0)
     for i in range(first, last):
-        mean = zero  # of g under y
+        mean = y.dtype.type(0)  # of g under y
         for j in range(y.shape[1]):
             mean += g[i, j] * y[i, j]
         for j in range(y.shape[1]):
@@ -134,22 +132,20 @@ def softmax_grad_rows(first, last, g, y, dx):
 
 @jit
 def log_softmax_rows(first, last, x, y):
-    zero = x.dtype.type(0)
     for i in range(first, last):
-        row, result, peak, total = x[i], y[i], largest(x[i]), zero
-        for j in range(len(row)):
-            result[j] = row[j] - peak
-            total += exp(result[j])
+        top, total = largest(x, i, x.shape[1]), x.dtype.type(0)
+        for j in range(x.shape[1]):
+            y[i, j] = x[i, j] - top
+            total += exp(y[i, j])
         log_total = np.log(total)
-        for j in range(len(row)):
-            result[j] -= log_total
+        for j in range(x.shape[1]):
+            y[i, j] -= log_total
 
 
 @jit
 def log_softmax_grad_rows(first, last, g, y, dx):
-    zero = y.dtype.type(0)
     for i in range(first, last):
-        total = zero
+        total = y.dtype.type(0)
         for j in range(y.shape[1]):
             total += g[i, j]
         for j in range(y.shape[1]):

@@ -74,7 +74,6 @@ def product(a, a_row, a_step, b, b_row, c, c_row, m, n, depth, accumulate):
 
 # ---------------------------------------------------------------- matrices of any size, for use inside a kernel
 
-GAP = 16  # numbers between the rows of a matrix: a power of two apart, they would share the same few cache sets
 DEPTH = 256  # so many rows of B, 2 vectors each, stay in a core's L1 cache while all rows of A pass
 
 
@@ -85,8 +84,11 @@ def rounded(number, step):
 
 @jit
 def matrix(rows, columns, dtype):
-    """Zeros, with room for the whole tiles that `multiply` reads and writes."""
-    return np.zeros((rounded(rows, 8), rounded(columns, LANES) + GAP), dtype)
+    """Zeros, with room for the whole tiles that `multiply` reads and writes.
+
+    A row is an odd number of vectors long: rows a power of two apart would share the same few cache sets.
+    """
+    return np.zeros((rounded(rows, 8), rounded(columns, LANES) | LANES), dtype)
 
 
 def multiply(a, b, c, m, n, depth, accumulate):
