@@ -74,11 +74,12 @@ def _full(mask, q, k):
 
 # ---------------------------------------------------------------- Numba: one task a head of a sample
 #
-# A head is first copied into matrices of its own, close together and rounded up with zeros to what the micro-kernel
-# wants. Then one block of queries after another goes through all of the mathematics while its scores are in the cache.
+# Keys and values of a head are first copied into matrices of their own, close together and rounded up with zeros to
+# what the micro-kernel wants. Then one block of queries after another goes through all of the mathematics while its
+# scores are in the cache.
 # Blocks are handed on whole, with i and j as indices: a view for each row would cost as much as the work on a short one.
 
-SCORES = 1 << 14  # numbers in a block of scores, for 16 queries at least; backward holds two such blocks
+SCORES = 1 << 15  # numbers in a block of scores, for 16 queries at least; backward holds two such blocks
 
 
 def attention_numba(q, k, v, mask):
@@ -106,51 +107,51 @@ def _rows_of(mask, k):
 def attention_heads(first, last, q, k, v, mask, o, lse):
     (_, length, heads, d), keys, e = q.shape, k.shape[1], v.shape[3]
     one, scale, block = q.dtype.type(1), q.dtype.type(1 / np.sqrt(d)), queries_of_a_block(length, keys)
-    qh, kt, vh = matrix(length, d, q.dtype), matrix(d, keys, q.dtype), matrix(keys, e, q.dtype)
-    s, oh, share = matrix(block, keys, q.dtype), matrix(block, e, q.dtype), np.empty(block, q.dtype)
+    kt, vh, share = matrix(d, keys, q.dtype), matrix(keys, e, q.dtype), np.empty(block, q.dtype)
+    qb, s, ob = matrix(block, d, q.dtype), matrix(block, keys, q.dtype), matrix(block, e, q.dtype)
     for task in range(first, last):
         n, h = task // heads, task % heads
-        take_head(q, n, h, scale, qh)
         take_transposed(k, n, h, kt)
-        take_head(v, n, h, one, vh)
+        take(v, n, 0, keys, h, one, vh)
         for start in range(0, length, block):
             rows = min(block, length - start)
-            multiply(qh[start:], kt, s, rows, keys, d, False)
+            take(q, n, start, rows, h, scale, qb)
+            multiply(qb, kt, s, rows, keys, d, False)
             hide(s, rows, keys, mask, n, h, start)
             exponentials(s, rows, keys, lse[n, h, start:], share)
-            multiply(s, vh, oh, rows, e, keys, False)
+            multiply(s, vh, ob, rows, e, keys, False)
             for i in range(rows):
                 for j in range(e):
-                    o[n, start + i, h, j] = share[i] * oh[i, j]
+                    o[n, start + i, h, j] = share[i] * ob[i, j]
 
 
 @jit
 def attention_grad_heads(first, last, do, q, k, v, mask, lse, dq, dk, dv):
     (_, length, heads, d), keys, e = q.shape, k.shape[1], v.shape[3]
     one, scale, block = q.dtype.type(1), q.dtype.type(1 / np.sqrt(d)), queries_of_a_block(length, keys)
-    qh, doh, dqh = matrix(length, d, q.dtype), matrix(length, e, q.dtype), matrix(length, d, q.dtype)
+    qb, dob, dqb = matrix(block, d, q.dtype), matrix(block, e, q.dtype), matrix(block, d, q.dtype)
     kh, kt, vt = matrix(keys, d, q.dtype), matrix(d, keys, q.dtype), matrix(e, keys, q.dtype)
     dkh, dvh = matrix(keys, d, q.dtype), matrix(keys, e, q.dtype)
     s, ds = matrix(block, keys, q.dtype), matrix(block, keys, q.dtype)
     for task in range(first, last):
         n, h = task // heads, task % heads
-        take_head(q, n, h, scale, qh)
-        take_head(do, n, h, one, doh)
-        take_head(k, n, h, one, kh)
+        take(k, n, 0, keys, h, one, kh)
         take_transposed(k, n, h, kt)
         take_transposed(v, n, h, vt)
         for start in range(0, length, block):
             rows = min(block, length - start)
-            multiply(qh[start:], kt, s, rows, keys, d, False)
+            take(q, n, start, rows, h, scale, qb)
+            take(do, n, start, rows, h, one, dob)
+            multiply(qb, kt, s, rows, keys, d, False)
             hide(s, rows, keys, mask, n, h, start)
-            multiply(doh[start:], vt, ds, rows, keys, e, False)  # dP, which the next line makes dS
+            multiply(dob, vt, ds, rows, keys, e, False)  # dP, which the next line makes dS
             probabilities_and_grad(s, ds, rows, keys, lse[n, h, start:])
-            multiply(ds, kh, dqh[start:], rows, d, keys, False)
-            multiply(ds.T, qh[start:], dkh, keys, d, rows, start > 0)
-            multiply(s.T, doh[start:], dvh, keys, e, rows, start > 0)
-        put_head(dqh, scale, n, h, dq)
-        put_head(dkh, one, n, h, dk)  # qh has been scaled
-        put_head(dvh, one, n, h, dv)
+            multiply(ds, kh, dqb, rows, d, keys, False)
+            put(dqb, scale, n, start, rows, h, dq)
+            multiply(ds.T, qb, dkh, keys, d, rows, start > 0)  # the scale is in qb
+            multiply(s.T, dob, dvh, keys, e, rows, start > 0)
+        put(dkh, one, n, 0, keys, h, dk)
+        put(dvh, one, n, 0, keys, h, dv)
 
 
 @jit
@@ -159,11 +160,19 @@ def queries_of_a_block(length, keys):
 
 
 @jit
-def take_head(x, n, h, factor, target):
-    """target = factor x[n, :, h]"""
-    for i in range(x.shape[1]):
+def take(x, n, start, rows, h, factor, target):
+    """target = factor x[n, start : start + rows, h]"""
+    for i in range(rows):
         for j in range(x.shape[3]):
-            target[i, j] = factor * x[n, i, h, j]
+            target[i, j] = factor * x[n, start + i, h, j]
+
+
+@jit
+def put(source, factor, n, start, rows, h, x):
+    """x[n, start : start + rows, h] = factor source"""
+    for i in range(rows):
+        for j in range(x.shape[3]):
+            x[n, start + i, h, j] = factor * source[i, j]
 
 
 @jit
@@ -172,14 +181,6 @@ def take_transposed(x, n, h, target):
     for i in range(x.shape[1]):
         for j in range(x.shape[3]):
             target[j, i] = x[n, i, h, j]
-
-
-@jit
-def put_head(source, factor, n, h, x):
-    """x[n, :, h] = factor source"""
-    for i in range(x.shape[1]):
-        for j in range(x.shape[3]):
-            x[n, i, h, j] = factor * source[i, j]
 
 
 @jit

@@ -86,9 +86,10 @@ def rounded(number, step):
 def matrix(rows, columns, dtype):
     """Zeros, with room for the whole tiles that `multiply` reads and writes.
 
-    A row is an odd number of vectors long: rows a power of two apart would share the same few cache sets.
+    Rows that lie a power of two apart would share the same few cache sets: such rows are a vector longer.
     """
-    return np.zeros((rounded(rows, 8), rounded(columns, LANES) | LANES), dtype)
+    columns = rounded(columns, LANES)
+    return np.zeros((rounded(rows, 8), columns + LANES if columns % 128 == 0 else columns), dtype)
 
 
 def multiply(a, b, c, m, n, depth, accumulate):
