@@ -9,7 +9,8 @@ The ideas, three in all (sin and cos are in trigonometric.py):
     exp       e^x = 2^n e^r         n = round(x / ln 2),  r = x - n ln 2,  |r| <= ln 2 / 2,  e^r a polynomial.
               2^n is the float whose exponent bits are n + 127. ln 2 is subtracted in two parts, the first with so
               few bits that n times it is exact.
-              expm1(x) = 2^n (e^r - 1) + (2^n - 1)     logistic(x) = 1 / (1 + e^-x)
+              expm1(x) = 2^n (e^r - 1) + (2^n - 1)
+              logistic(x) = 1 / (1 + e^-x) = y - y^2 d,  y = 1 / (1 + e^-x rounded),  d what rounding took
               tanh(x) = x + x^3 T(x^2) near 0, 1 - 2 / (e^2x + 1) elsewhere
     log       ln x = n ln 2 + ln(1 + f)     x = 2^n (1 + f),  1 + f between sqrt(1/2) and sqrt(2)
               ln(1 + f) = 2 artanh(s) = 2 (s + s^3/3 + s^5/5 + ...),  s = f / (2 + f)
@@ -20,7 +21,7 @@ The ideas, three in all (sin and cos are in trigonometric.py):
 
 Largest error over all 2^32 arguments, in units in the last place (ulp; tests/test_transcendental.py):
 
-    exp 1.1    expm1 1.5    log 0.9    log1p 1.5    tanh 1.4    logistic 2.5    erf 1.8    erfc 6 + t^2
+    exp 1.1    expm1 1.5    log 0.9    log1p 1.5    tanh 1.4    logistic 1.5    erf 1.8    erfc 6 + t^2
 
 Edges    NaN stays NaN, infinities give the limits, logs of negative numbers NaN. exp is 0 below -87.3, where no
          normal float32 is left (arithmetic on what lies below costs a hundred times as much), and infinity above
@@ -87,7 +88,7 @@ C4, C5, C6 = np.float32(8.3334519073e-3), np.float32(1.3981999507e-3), np.float3
 LOWEST, HIGHEST = np.float32(-87.33654), np.float32(88.37)
 T1, T2 = np.float32(-3.333295750e-1), np.float32(1.332094194e-1)
 T3, T4, TANH_NEAR = np.float32(-5.268414586e-2), np.float32(1.645876272e-2), np.float32(0.55)
-TANH_IS_ONE = np.float32(9.02)  # from here on, 1 is the nearest float32
+TANH_IS_ONE, LOGISTIC_IS_ONE = np.float32(9.02), np.float32(17.4)  # from here on, 1 is the nearest float32
 ROUNDER = np.float32(1.5 * 2**23)  # floats of this size are whole: adding it rounds, and the low bits hold n
 ONE_BITS = 127 << 23
 
@@ -131,8 +132,12 @@ def tanh32(x):
 
 @jit_in_order
 def logistic32(x):
-    power, rest = power_and_rest(max(-x, LOWEST))
-    y = ONE / (power * rest + (power + ONE))
+    power, rest = power_and_rest(max(-x, -LOGISTIC_IS_ONE))
+    most = power + ONE
+    whole = power * rest + most
+    taken = (power * rest - (whole - most)) + (power - (most - ONE))
+    y = ONE / whole
+    y = y - y * (y * taken)
     return ZERO if x < -HIGHEST else y
 
 

@@ -13,7 +13,7 @@ first of 33 bits, so that n times it is exact while n < 2^20.
 Bound    |a| <= FURTHEST = 2^20. Beyond it the result is NaN and not a number with too few right digits: who may get
          there asks `largest |a| <= FURTHEST` once a row, outside the loop that is to vectorise, and has the C library
          for the other case (features.py)
-Error    sin_cos32: below 1.6 ulp for every float32 in the bound; sin_cos64: at most 2 ulp for the angles of a draw.
+Error    sin_cos32: below 1.2 ulp for every float32 in the bound; sin_cos64: at most 2 ulp for the angles of a draw.
          The sine of -0 is +0
 Source   Cody and Waite, Software Manual for the Elementary Functions, 1980, chapter 8; coefficients of Cephes, sinf.c
          (Moshier 1992), and FreeBSD msun, k_sin.c, k_cos.c, e_rem_pio2.c (Sun Microsystems 1993)
@@ -59,10 +59,10 @@ def turned(n, sine, cosine):
 @jit_in_order
 def sin_cos32(a):
     a = np.float64(a)
-    n, r = quarter_turns(a if abs(a) <= FURTHEST else 0.0)
-    r = np.float32(r)
+    n, exact = quarter_turns(a if abs(a) <= FURTHEST else 0.0)
+    r = np.float32(exact)
     z = r * r
-    sine = ((S3 * z + S2) * z + S1) * z * r + r
+    sine = np.float32(((S3 * z + S2) * z + S1) * z * r + exact)  # in float64: r is most of the result
     cosine = np.float32(1) - z * (np.float32(0.5) - z * ((C3 * z + C2) * z + C1))
     s, c = turned(n, sine, cosine)
     return (s, c) if abs(a) <= FURTHEST else (np.float32(np.nan), np.float32(np.nan))
