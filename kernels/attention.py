@@ -76,8 +76,7 @@ def _full(mask, q, k):
 #
 # Keys and values of a head are first copied into matrices of their own, close together and rounded up with zeros to
 # what the micro-kernel wants. Then one block of queries after another goes through all of the mathematics while its
-# scores are in the cache.
-# Blocks are handed on whole, with i and j as indices: a view for each row would cost as much as the work on a short one.
+# scores are in the cache. Blocks are passed whole, and indexed: a view of each row costs as much as a short row's work.
 
 SCORES = 1 << 15  # numbers in a block of scores, for 16 queries at least; backward holds two such blocks
 

@@ -52,7 +52,8 @@ def _top(x):
 # ---------------------------------------------------------------- Numba: the rows shared over the threads
 #
 # Sums start from a zero of x's own dtype: a plain 0.0 would lift every loop to float64. A row's sum is taken as 8 or
-# more sums side by side, in vectors, which keeps float32's rounding small.
+# more sums side by side, in vectors, which keeps float32's rounding small. Rows are indexed, and not made views of: a
+# view costs as much as the work on a row of ten.
 
 GRAIN = 1 << 12  # elements that are worth a thread
 
@@ -96,7 +97,7 @@ in_order = by_width(in_order32, in_order64)
 
 @jit
 def largest(x, i, length):
-    """max_j x[i, j], j < length. The bits of floats are compared as integers: integers' maxima vectorise, floats' do not.
+    """max_j x[i, j], j < length, found among bits as integers: integers' maxima vectorise, floats' do not.
 
     Integers order like the floats of their bits once all bits of a negative one, but for the sign, are flipped.
     A NaN of positive sign is the largest of all. One of negative sign is passed over here, and shows in the

@@ -182,6 +182,63 @@ def test_many_heads_at_once_equal_one_at_a_time():
         assert_close(together[one], attention(q[one], k[one], v[one]).data, "softmax")
 
 
+SIZES = [  # n, length, m, heads, d, e: one of each, widths and lengths beside whole tiles and vectors, several blocks
+    (1, 1, 1, 1, 1, 1), (2, 49, 49, 4, 16, 16), (1, 17, 31, 2, 33, 5), (3, 8, 16, 1, 8, 64), (1, 300, 130, 1, 20, 40),
+    (1, 37, 2500, 1, 3, 2), (2, 129, 128, 2, 128, 15),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("sizes", SIZES)
+@pytest.mark.parametrize("kind", ["none", "keys", "causal", "heads"])
+def test_float32_equals_the_definition_in_float64(sizes, kind):
+    """Values and all gradients, with each shape of mask."""
+    n, length, m, heads, _, e = sizes
+    exact, single = qkv(*sizes), qkv(*sizes)
+    rng = np.random.default_rng(8)
+    mask = {
+        "none": None,
+        "keys": rng.random((n, 1, 1, m)) < 0.7,
+        "causal": np.tril(np.ones((length, m), bool)),
+        "heads": rng.random((heads, length, 1)) < 0.7,
+    }[kind]
+    for x in single:
+        x.data = x.data.astype(np.float32)
+    g = rng.standard_normal((n, length, heads, e))
+    with use_kernels("numpy"):
+        expected = attention(*exact, mask)
+        expected.backward(Tensor(g))
+    o = attention(*single, mask)
+    o.backward(Tensor(g.astype(np.float32)))
+    assert_close(o.data, expected.data, "softmax", 0, np.float32)
+    for x, y in zip(single, exact):
+        assert_close(x.grad.data, y.grad.data, "softmax", 1, np.float32)
+
+
+def test_a_nan_of_one_head_does_not_stay_in_the_memory_that_the_next_one_uses(monkeypatch):
+    monkeypatch.setattr(_threads, "_number_of_threads", 1)
+    q, k, v = qkv(5, 3, 5, 4, 3, 3, np.float32)
+    for x in (q, k, v):
+        x.data[0, 1, 0] = np.nan
+    o = attention(q, k, v)
+    o.sum().backward()
+    for x in (o.data, q.grad.data, k.grad.data, v.grad.data):
+        assert np.isnan(x[0, :, 0]).any()
+        assert np.isfinite(x[0, :, 1:]).all()
+        assert np.isfinite(x[1:]).all()
+
+
+def test_a_result_does_not_depend_on_the_number_of_threads(monkeypatch):
+    results = []
+    for threads in (1, 3):
+        monkeypatch.setattr(_threads, "_number_of_threads", threads)
+        q, k, v = qkv(3, 70, 45, 3, 12, 7, np.float32)
+        o = attention(q, k, v)
+        o.sum().backward()
+        results.append([o.data, q.grad.data, k.grad.data, v.grad.data])
+    for one, three in zip(*results):
+        np.testing.assert_array_equal(one, three)
+
+
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
@@ -240,6 +297,21 @@ def test_minus_infinity_gets_probability_zero_and_gradient_zero():
 def test_a_row_without_a_distribution_is_nan_and_the_others_are_not(function):
     y = function(np.array([[-np.inf, -np.inf], [0.0, 1.0], [np.nan, 0.0]])).data
     np.testing.assert_array_equal(np.isnan(y), [[True, True], [False, False], [True, True]])
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("length", [1, 10, 64, 1000])
+def test_the_largest_score_is_found_wherever_it_stands_and_whatever_its_sign(dtype, length):
+    """Scores so far apart that exp would overflow, had another one been subtracted; NaNs of either sign."""
+    order = 1 + np.random.default_rng(length).permutation(length)
+    x = 1e4 * np.stack([order - length // 2, order, -order, order]).astype(dtype)
+    x[3, 0] = -np.inf
+    np.testing.assert_array_equal(softmax(x[:3]).data, x[:3] == x[:3].max(-1, keepdims=True))
+    assert np.isfinite(log_softmax(x[:3]).data).all()
+    for nan in (np.nan, -np.nan):
+        x[3, -1] = nan
+        assert np.isnan(softmax(x).data[3]).all()
 
 
 @pytest.mark.parametrize("function", [softmax, log_softmax])

@@ -21,7 +21,7 @@ The ideas, three in all (sin and cos are in trigonometric.py):
 
 Largest error over all 2^32 arguments, in units in the last place (ulp; tests/test_transcendental.py):
 
-    exp 1.1    expm1 1.5    log 0.9    log1p 1.5    tanh 1.4    logistic 1.5    erf 1.8    erfc 6 + t^2
+    exp 1.1    expm1 1.5    log 0.9    log1p 1.5    tanh 1.4    logistic 1.7    erf 1.8    erfc 6 + t^2
 
 Edges    NaN stays NaN, infinities give the limits, logs of negative numbers NaN. exp is 0 below -87.3, where no
          normal float32 is left (arithmetic on what lies below costs a hundred times as much), and infinity above

@@ -49,7 +49,7 @@ def attention(q, k, v, mask=None):
     applied here, once. mask: boolean array broadcasting to (N, heads, L, M), True = attend; a query that may
     attend to nothing (or M = 0) gets zeros, and passes no gradient on.
 
-    Memory: one L x M matrix a thread forward and two backward, whatever N and heads are.
+    Memory: a few rows of the L x M scores a thread forward, and twice as many backward, whatever N and heads are.
     Raises ValueError for shapes that do not fit, TypeError for a mask that is not boolean or mixed dtypes.
     Source: Vaswani et al., Attention Is All You Need, 2017, eq. 1; deck 004, transformer block.
     """

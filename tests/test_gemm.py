@@ -1,0 +1,52 @@
+"""The matrix product that kernels call, at sizes beside its tiles."""
+
+import numpy as np
+import pytest
+from tolerances import assert_close
+
+from minigen.kernels._numba import jit, numba
+from minigen.kernels.simd.gemm import DEPTH, matrix, multiply
+
+pytestmark = pytest.mark.skipif(numba is None, reason="numba is not installed")
+
+
+@jit
+def products(a, a_turned, b, c, c_turned, m, n, depth, accumulate):
+    multiply(a, b, c, m, n, depth, accumulate)
+    multiply(a_turned.T, b, c_turned, m, n, depth, accumulate)
+
+
+@jit
+def new(rows, columns, like):
+    return matrix(rows, columns, like.dtype)
+
+
+def holding(values):
+    """A matrix of the kernels' with these values, and what a tile may meet beside them."""
+    full = new(*values.shape, values)
+    full[:] = np.nan
+    full[: values.shape[0], : values.shape[1]] = values
+    return full
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("accumulate", [False, True])
+@pytest.mark.parametrize(
+    ("m", "n", "depth"),
+    [(1, 1, 1), (8, 16, 4), (8, 32, 7), (9, 17, 5), (7, 128, 3), (16, 47, 33), (3, 5, DEPTH + 1), (4, 6, 0), (0, 3, 2)],
+)
+def test_a_product_of_any_size_and_of_a_transposed_matrix(m, n, depth, accumulate, dtype):
+    rng = np.random.default_rng(m + n + depth)
+    a, b, start = (rng.standard_normal(size).astype(dtype) for size in ((m, depth), (depth, n), (m, n)))
+    c, c_turned = holding(start), holding(start)
+    products(holding(a), holding(a.T.copy()), holding(b), c, c_turned, m, n, depth, accumulate)
+    expected = a.astype(np.float64) @ b + (start if accumulate else 0)
+    for result in (c, c_turned):
+        assert_close(result[:m, :n] / max(depth, 1) ** 0.5, expected / max(depth, 1) ** 0.5, "matmul", 0, dtype)
+
+
+def test_rows_of_a_matrix_are_not_a_power_of_two_apart():
+    for columns in (128, 1000, 1024, 4096):
+        stride = new(2, columns, np.zeros(1, np.float32)).strides[0]
+        assert stride >= 4 * columns
+        assert stride % 512
