@@ -155,7 +155,7 @@ def attention_grad_heads(first, last, do, q, k, v, mask, lse, dq, dk, dv):
 
 @jit
 def queries_of_a_block(length, keys):
-    return min(rounded(length, 8), max(16, SCORES // max(keys, 1) // 8 * 8))
+    return min(rounded(max(length, 1), 8), max(16, SCORES // max(keys, 1) // 8 * 8))
 
 
 @jit

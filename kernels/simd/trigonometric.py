@@ -13,7 +13,7 @@ first of 33 bits, so that n times it is exact while n < 2^20.
 Bound    |a| <= FURTHEST = 2^20. Beyond it the result is NaN and not a number with too few right digits: who may get
          there asks `largest |a| <= FURTHEST` once a row, outside the loop that is to vectorise, and has the C library
          for the other case (features.py)
-Error    sin_cos32: below 1.2 ulp for every float32 in the bound; sin_cos64: at most 2 ulp for the angles of a draw.
+Error    sin_cos32: below 1.3 ulp for every float32 in the bound; sin_cos64: at most 2 ulp for the angles of a draw.
          The sine of -0 is +0
 Source   Cody and Waite, Software Manual for the Elementary Functions, 1980, chapter 8; coefficients of Cephes, sinf.c
          (Moshier 1992), and FreeBSD msun, k_sin.c, k_cos.c, e_rem_pio2.c (Sun Microsystems 1993)
