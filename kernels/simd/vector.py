@@ -78,6 +78,14 @@ class Emitter:
         value.align = 4  # any float's address will do
         return Vector(self, value)
 
+    def times(self, integer, factor):
+        """An emitted integer times a Python one."""
+        return self.builder.mul(integer, ir.Constant(INT, factor))
+
+    def integer(self, address):
+        """An integer from memory: an address in a table."""
+        return self.builder.load(self.builder.inttoptr(address, ir.PointerType(INT)))
+
     def store(self, vector, address):
         self.builder.store(vector.value, self.builder.inttoptr(address, ir.PointerType(VECTOR))).align = 4
 

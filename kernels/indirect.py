@@ -1,0 +1,303 @@
+"""Convolution without copies: the micro-kernel is told where each pixel of a window lies.
+
+Every product of convolution sums, over the taps t of the filter, a matrix product of pixels with w[t]. What im2col
+copies into rows, a table of addresses can say as well: of a tile of 8 results, and of each tap, the 8 pixels.
+
+    forward       y[r]  = b + sum over t of x[pixel(r, t)] @ w[t]
+    input grad    dx[r] = sum over t of dy[pixel(r, t)] @ w[t]^T     for those t that s divides: see below
+    weight grad   dw[t] = sum over r of x[pixel(r, t)] outer dy[r]
+
+The input gradient of a convolution with stride s (a transposed convolution) falls into s x s *phases*. Of pixel h of
+dx, the outputs p that saw it satisfy h = p s + i d - pad for a tap i; so the pixels with the same h mod s share their
+taps, and each phase is a convolution of its own with stride 1 and a part of the filter.
+
+Rows of a tile are the same pixel of 8 samples where there are as many: then a tap that falls outside the image does so
+for all 8 at once, and is left out. Otherwise the 8 are neighbours, and those outside are pointed at zeros.
+
+Shapes   x (N, H, W, C)   w (KH, KW, C, K)   b (K,), (N, K) or None   y (N, P, Q, K);  float32
+Source   Dukhan, The Indirect Convolution Algorithm, 2019; Shi et al. 2016 (phases: "sub-pixel" convolution)
+"""
+
+import numpy as np
+
+from ._memory import scratch
+from ._numba import jit, numba
+from ._threads import get_num_threads, parallel, shares
+from .im2col import copy_rows, is_pointwise
+from .simd.indirect import ROWS, over_pixels_1, over_pixels_2, over_taps_1, over_taps_2
+from .winograd import turned
+
+if numba is not None:
+    from .simd.vector import LANES
+
+TILES = 32  # tiles of 8 pixels whose tables are made at once: they and their pixels stay in a core's L2 cache
+PIXELS = 128  # summed in registers before the sums are put back
+
+
+def indirect_numba(x, w, bias, size, stride, padding, dilation):
+    y = np.empty((len(x), *size, w.shape[3]), np.float32)
+    taps = [(i * dilation[0] - padding[0], j * dilation[1] - padding[1], t) for t, (i, j) in positions(w)]
+    over_taps(x, packed(w), taps, bias, y, size, (0, 0), (1, 1), stride)
+    return y
+
+
+def indirect_input_grad_numba(dy, w, size, stride, padding, dilation):
+    dx = np.empty((len(dy), *size, w.shape[2]), np.float32)
+    weights = packed(turned(w))
+    for phase in np.ndindex(stride):
+        taps = []
+        for t, position in positions(w):
+            down, across = (phase[a] + padding[a] - position[a] * dilation[a] for a in (0, 1))
+            if down % stride[0] == across % stride[1] == 0:
+                taps.append((down // stride[0], across // stride[1], weights.shape[1] - 1 - t))
+        grid = tuple(-(-(size[a] - phase[a]) // stride[a]) for a in (0, 1))
+        over_taps(dy, weights, taps, None, dx, grid, phase, stride, (1, 1))
+    return dx
+
+
+def positions(w):
+    return enumerate(np.ndindex(w.shape[:2]))
+
+
+def indirect_weight_grad_numba(x, dy, window, stride, padding, dilation):
+    if is_pointwise(window, stride, padding):
+        x, dy = one_line(x), one_line(dy)
+    elif x.shape[3] < ROWS:  # too narrow to fill a tile: a whole window does, as the channels of one tap
+        rows = all_rows(x, dy.shape, window, stride, padding, dilation)
+        dw = indirect_weight_grad_numba(one_line(rows), one_line(dy), (1, 1), (1, 1), (0, 0), (1, 1))
+        return dw.reshape(*window, x.shape[3], dy.shape[3])
+    c, k = x.shape[3], dy.shape[3]
+    taps = [(i * dilation[0] - padding[0], j * dilation[1] - padding[1]) for i, j in np.ndindex(window)]
+    pixels = len(dy) * dy.shape[1] * dy.shape[2]
+    pieces = np.array(shares(-(-pixels // PIXELS), get_num_threads()))
+    shape = len(pieces), len(taps), -(-k // (2 * LANES)), -(-c // ROWS), ROWS, 2 * LANES
+    sums = scratch("sums", shape, np.float32)
+    parallel(len(pieces), share_of_pixels, pieces, x, dy, np.array(taps), stride, sums)
+    dw = np.empty((len(taps), c, k), np.float32)
+    parallel(len(taps) * c, collect_rows, sums, dw, grain=1 + 2**14 // k)
+    return dw.reshape(*window, c, k)
+
+
+def one_line(pixels):
+    """Where a result depends on one pixel alone, samples and lines mean nothing, and neighbours are read fastest."""
+    return pixels.reshape(1, 1, -1, pixels.shape[-1])
+
+
+def all_rows(x, y_shape, window, stride, padding, dilation):
+    """(N P Q, KH KW C): the window of every output pixel."""
+    n, p, q, _ = y_shape
+    rows = scratch("rows of all", (n, p * q, window[0] * window[1] * x.shape[3]), x.dtype)
+
+    def copy_samples(first, last):
+        mine = rows[first:last].reshape(-1, rows.shape[2])
+        copy_rows(x[first:last], mine, p, q, *window, *stride, *padding, *dilation)
+
+    parallel(n, copy_samples)
+    return rows
+
+
+def packed(w):
+    """The filters as (panels, taps, C, 2 LANES): the columns that one tile of the product reads lie together."""
+    taps, c, k = w.shape[0] * w.shape[1], *w.shape[2:]
+    panels = -(-k // (2 * LANES))
+    result = scratch("packed", (panels, taps, c, 2 * LANES), np.float32)
+    parallel(panels * taps, pack_tap, w.reshape(taps, c, k), result, grain=1 + 2**10 // c)
+    return result
+
+
+def over_taps(source, w, taps, bias, target, grid, start, target_step, source_step):
+    """target[n, start + target_step r] = bias + sum over taps of source[n, source_step r + tap] @ w[tap], r in grid."""
+    k = target.shape[3]
+    bias = np.zeros((1, k), np.float32) if bias is None else bias.reshape(-1, k)
+    if len(bias) == 1 and w.shape[1] == 1 and taps == [(0, 0, 0)] and source_step == target_step == (1, 1):
+        source, target = one_line(source), one_line(target)
+        grid = target.shape[1:3]
+    taps = np.array(taps, np.int64).reshape(-1, 3)
+    zeros = np.zeros(source.shape[3], np.float32)
+    tiles = -(-len(source) * grid[0] * grid[1] // ROWS)
+    geometry = grid, start, target_step, source_step
+    parallel(tiles, share_of_tiles, source, w, taps, bias, target, *geometry, zeros, grain=4)
+
+
+def share_of_tiles(first, last, source, w, taps, *others):
+    places, corners = (scratch(name, (3, TILES * ROWS), np.int64) for name in ("places", "corners"))
+    ends = scratch("ends", (2, TILES, ROWS), np.int64)
+    entries = scratch("entries", (TILES, max(len(taps), 1), 1 + ROWS), np.int64)
+    counts = scratch("counts", (TILES,), np.int64)
+    tiles_over_taps(first, last, source, w, taps, *others, places, corners, ends, entries, counts)
+
+
+def share_of_pixels(first, last, pieces, x, dy, taps, stride, sums):
+    places, corners = (scratch(name, (3, PIXELS), np.int64) for name in ("places", "corners"))
+    entries = scratch("entries", (PIXELS, 2), np.int64)
+    panels = scratch("panels", (sums.shape[2], PIXELS, 2 * LANES), np.float32)
+    for piece in range(first, last):
+        sums[piece] = 0
+        pixels_over_taps(*pieces[piece], x, dy, taps, stride, sums[piece], places, corners, entries, panels)
+
+
+@jit
+def place_of(vector, c):
+    """The first channel of a vector. The last one ends with the last channel: where LANES does not divide c it
+    overlaps the one before, and some channels are worked out twice, to the same result."""
+    return min(vector * LANES, c - LANES)
+
+
+@jit
+def pack_tap(first, last, w, result):
+    panels, taps, c, _ = result.shape
+    for task in range(first, last):
+        panel, tap = task // taps, task % taps
+        for half in range(2):
+            at = place_of(2 * panel + half, w.shape[2])
+            for row in range(c):
+                for lane in range(LANES):
+                    result[panel, tap, row, half * LANES + lane] = w[tap, row, at + lane]
+
+
+@jit
+def tiles_over_taps(
+    first, last, source, w, taps, bias, target, grid, start, target_step, source_step, zeros,
+    places, corners, ends, entries, counts,
+):  # fmt: skip
+    c, k = source.shape[3], target.shape[3]
+    vectors = (k + LANES - 1) // LANES
+    for begin in range(first, last, TILES):
+        tiles = min(TILES, last - begin)
+        list_places(begin * ROWS, tiles * ROWS, len(source), grid, places)
+        locate(places, tiles * ROWS, target, start, target_step, corners)
+        for i in range(tiles * ROWS):
+            ends[0, i // ROWS, i % ROWS] = corners[0, i]
+            ends[1, i // ROWS, i % ROWS] = bias.ctypes.data + 4 * k * min(places[0, i], len(bias) - 1)
+        locate(places, tiles * ROWS, source, (0, 0), source_step, corners)
+        for i in range(tiles):
+            mine = corners[:, i * ROWS : (i + 1) * ROWS]
+            counts[i] = list_taps(mine[0], mine[1], mine[2], source, taps, 8 * LANES * c, zeros, entries[i])
+        for panel in range(len(w)):
+            at = place_of(2 * panel, k)
+            second = place_of(2 * panel + 1, k) - at
+            for i in range(tiles):
+                given = entries[i].ctypes.data, counts[i], c, w[panel].ctypes.data
+                results, biases = ends[0, i].ctypes.data, ends[1, i].ctypes.data
+                if 2 * panel + 1 < vectors:
+                    over_taps_2(*given, biases, results, 4 * at, 4 * second)
+                else:
+                    over_taps_1(*given, biases, results, 4 * at, 0)
+
+
+@jit
+def list_places(first, count, n, grid, places):
+    """(sample, line, column) of results first, first + 1 ... Samples in groups of 8 run fastest, then columns."""
+    group = first // (ROWS * grid[0] * grid[1]) * ROWS
+    members = min(ROWS, n - group)
+    pixel, member = (first - group * grid[0] * grid[1]) // members, (first - group * grid[0] * grid[1]) % members
+    line, column = pixel // grid[1], pixel % grid[1]
+    for i in range(count):
+        places[0, i], places[1, i], places[2, i] = group + member, line, column
+        member += 1
+        if member == members:
+            member, column = 0, column + 1
+        if column == grid[1]:
+            column, line = 0, line + 1
+        if line == grid[0]:
+            if group + ROWS >= n:  # a last tile that is not full repeats its last row
+                member, line, column = members - 1, grid[0] - 1, grid[1] - 1
+            else:
+                line, group = 0, group + ROWS
+                members = min(ROWS, n - group)
+
+
+@jit
+def locate(places, count, image, start, step, found):
+    """found = (address, line, column) of pixel start + step * place of the image; the pixel may lie outside it."""
+    _, height, width, c = image.shape
+    beginning = image.ctypes.data
+    for i in range(count):
+        h, v = start[0] + places[1, i] * step[0], start[1] + places[2, i] * step[1]
+        found[0, i] = beginning + 4 * c * ((places[0, i] * height + h) * width + v)
+        found[1, i], found[2, i] = h, v
+
+
+@jit
+def list_taps(address, line, column, image, taps, tap_bytes, zeros, entries):
+    """The table of one tile: of each tap that falls inside the image for any row -> how many those are."""
+    _, height, width, c = image.shape
+    nothing, count = zeros.ctypes.data, 0
+    for t in range(len(taps)):
+        down, across, entry, inside = taps[t, 0], taps[t, 1], entries[count], 0
+        entry[0] = taps[t, 2] * tap_bytes
+        step = 4 * c * (down * width + across)
+        for i in range(ROWS):
+            h, v = line[i] + down, column[i] + across
+            seen = (h >= 0) & (h < height) & (v >= 0) & (v < width)
+            entry[1 + i] = address[i] + step if seen else nothing
+            inside += seen
+        count += inside > 0
+    if count == 0:  # nothing but the bias
+        entries[0, 0], entries[0, 1:] = 0, nothing
+    return max(count, 1)
+
+
+@jit
+def pixels_over_taps(first, last, x, dy, taps, stride, sums, places, corners, entries, panels):
+    c, k = x.shape[3], dy.shape[3]
+    grid, vectors = dy.shape[1:3], (k + LANES - 1) // LANES
+    for block in range(first, last):
+        pixels = min(PIXELS, len(dy) * grid[0] * grid[1] - block * PIXELS)
+        list_places(block * PIXELS, pixels, len(dy), grid, places)
+        copy_to_panels(dy, places, pixels, panels)
+        locate(places, pixels, x, (0, 0), stride, corners)
+        for t in range(len(taps)):
+            count = list_pixels(corners, pixels, x, taps[t, 0], taps[t, 1], panels[0], entries)
+            if count == 0:
+                continue
+            for panel in range(len(panels)):
+                b_at = panels[panel].ctypes.data - panels.ctypes.data
+                for i in range(sums.shape[2]):
+                    given = entries.ctypes.data, count, 4 * min(i * ROWS, c - ROWS), b_at, sums[t, panel, i].ctypes.data
+                    if 2 * panel + 1 < vectors:
+                        over_pixels_2(*given)
+                    else:
+                        over_pixels_1(*given)
+
+
+@jit
+def copy_to_panels(dy, places, pixels, panels):
+    """Two vectors of channels of all the pixels, then the next two: what one tile of sums reads lies together."""
+    k = dy.shape[3]
+    for panel in range(len(panels)):
+        for half in range(2):
+            at = place_of(2 * panel + half, k)
+            for i in range(pixels):
+                source = dy[places[0, i], places[1, i], places[2, i]]
+                for lane in range(LANES):
+                    panels[panel, i, half * LANES + lane] = source[at + lane]
+
+
+@jit
+def list_pixels(corners, pixels, image, down, across, panel, entries):
+    """(address in the image, in a panel of dy) of each pixel that this tap sees -> how many those are."""
+    _, height, width, c = image.shape
+    step, count = 4 * c * (down * width + across), 0
+    for i in range(pixels):
+        if 0 <= corners[1, i] + down < height and 0 <= corners[2, i] + across < width:
+            entries[count, 0], entries[count, 1] = corners[0, i] + step, panel.ctypes.data + 8 * LANES * i
+            count += 1
+    return count
+
+
+@jit
+def collect_rows(first, last, sums, dw):
+    """Add the pieces in their order, and leave out what the rounding to whole tiles has added."""
+    _, c, k = dw.shape
+    for task in range(first, last):
+        t, channel = task // c, task % c
+        tile = channel // ROWS
+        row = channel - min(tile * ROWS, c - ROWS)
+        for vector in range((k + LANES - 1) // LANES):
+            at, panel, column = place_of(vector, k), vector // 2, vector % 2 * LANES
+            for lane in range(LANES):
+                total = sums[0, t, panel, tile, row, column + lane]
+                for piece in range(1, len(sums)):
+                    total += sums[piece, t, panel, tile, row, column + lane]
+                dw[t, channel, at + lane] = total
