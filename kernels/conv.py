@@ -9,7 +9,7 @@ samples or one for each: a network that tells its layers the noise level adds it
 one, is what the block that ends with this convolution adds its result to.
 
 For one window position (i, j) this is a matrix product of pixels with w[i,j]: the NumPy definition is
-a loop over window positions. There are three fast routes, in files of their own, and conv_method.py picks one.
+a loop over window positions. There are four fast routes, in files of their own, and conv_method.py picks one.
 
 Shapes   x (N, H, W, C)   w (KH, KW, C / groups, K)   b (K,) or (N, K)   y, r (N, P, Q, K)
          P = (H + 2 pad - d (KH - 1) - 1) // s + 1, Q likewise
@@ -24,6 +24,7 @@ from .arithmetic import add_numba
 from .conv_method import choose
 from .im2col import im2col_input_grad_numba, im2col_numba, im2col_weight_grad_numba
 from .indirect import indirect_input_grad_numba, indirect_numba, indirect_weight_grad_numba
+from .polyphase import polyphase_input_grad_numba, polyphase_numba, polyphase_weight_grad_numba
 from .winograd import winograd_input_grad_numba, winograd_numba, winograd_weight_grad_numba
 
 # ---------------------------------------- NumPy: a loop over window positions
@@ -89,6 +90,8 @@ def conv2d_numba(x, w, bias, stride, padding, dilation, groups, residual=None):
         return winograd_numba(x, w, bias, padding, residual)
     if residual is not None:
         return add_numba(conv2d_numba(x, w, bias, stride, padding, dilation, groups), residual)
+    if method == "polyphase":
+        return polyphase_numba(x, w, bias, size)
     if method == "indirect":
         return indirect_numba(x, w, bias, size, stride, padding, dilation)
     return im2col_numba(x, w, bias, size, stride, padding, dilation)
@@ -103,6 +106,8 @@ def conv2d_input_grad_numba(dy, w, size, stride, padding, dilation, groups):
     method = choose("input grad", dy.dtype, len(dy), w.shape, dy.shape[1:3], stride, padding, dilation)
     if method == "winograd":
         return winograd_input_grad_numba(dy, w, padding)
+    if method == "polyphase":
+        return polyphase_input_grad_numba(dy, w, size)
     if method == "indirect":
         return indirect_input_grad_numba(dy, w, size, stride, padding, dilation)
     return im2col_input_grad_numba(dy, w, size, stride, padding, dilation)
@@ -118,6 +123,8 @@ def conv2d_weight_grad_numba(x, dy, window, stride, padding, dilation, groups):
     method = choose("weight grad", x.dtype, len(x), shape, dy.shape[1:3], stride, padding, dilation)
     if method == "winograd":
         return winograd_weight_grad_numba(x, dy, padding)
+    if method == "polyphase":
+        return polyphase_weight_grad_numba(x, dy)
     if method == "indirect":
         return indirect_weight_grad_numba(x, dy, window, stride, padding, dilation)
     return im2col_weight_grad_numba(x, dy, window, stride, padding, dilation)

@@ -1,23 +1,28 @@
 """Which method computes a convolution: the one that a small model of their costs finds cheapest.
 
     winograd   3x3 with a quarter of the multiplications; float32 only                          winograd.py
+    polyphase  4x4 with stride 2, 9/16 of the multiplications; float32 only                     polyphase.py
     indirect   the micro-kernel reads pixels where they lie; float32 only                       indirect.py
     im2col     windows copied into rows, products by BLAS; everything, float64 above all        conv.py
 
-The unit of cost is a multiply-add of the micro-kernel, about 1/60 ns. With m results (pixels of y; of dx for the input
-gradient), T taps, and a product of `depth` by `columns` numbers for each,
+The unit of cost is a multiply-add of the micro-kernel, about 1/60 ns. With m results (pixels of y, counted so for all
+three passes) and T taps, `cost` adds up
 
-    indirect   m T depth columns                      columns rounded up to whole vectors
-               + m T LOOKUP                           the table of addresses
-               + T C K PACK                           the filters in the order in which they are read
-    im2col     (m T depth columns) BLAS + m T (depth COPY + PIECE)
-    winograd   always cheapest where it fits: its own rule is winograd.fits
+    indirect   m T C K, the columns rounded up to whole vectors; a table of m T addresses; the filters in panels
+    polyphase  m T C K 9/16; m T (C + K) numbers to the points and back; 9/4 T C K numbers of the filters' points,
+               read again for every block of tiles
+    im2col     m T C K by BLAS; m T pieces of rows to copy, of C numbers each
+    winograd   cheapest wherever its own rule, winograd.fits, allows it
+
+The constants were fitted to times of one thread on a processor with AVX-512. They need not be exact: where two methods
+cost the same, either will do.
 
 Errors of float32 against float64, as a part of the largest result, for standard normal data (tests/test_conv_method.py
 holds every method to its line):
 
                  forward    input grad    weight grad
     winograd     1.5e-5     1.5e-5        1.5e-5
+    polyphase    3e-6       3e-6          3e-6
     indirect     3e-6       3e-6          3e-6
     im2col       3e-6       3e-6          3e-6
 """
@@ -28,19 +33,24 @@ from contextvars import ContextVar
 import numpy as np
 
 from ._numba import numba
+from .polyphase import cut_into_blocks, fits_polyphase
 from .winograd import fits
 
 if numba is not None:
     from .simd.vector import LANES
 
-METHODS = ("winograd", "indirect", "im2col")
+METHODS = ("winograd", "polyphase", "indirect", "im2col")
 ROWS = 8  # of the micro-kernel's tile
 
-LOOKUP = 60  # one entry of the table
-PACK = 60  # one number of the filters
-BLAS = 1.3  # OpenBLAS is that much slower than the micro-kernel
-COPY = 25  # one number of a row
-PIECE = 200  # one tap of a row
+BLAS = 1.2  # OpenBLAS is that much slower than the micro-kernel
+WEIGHTS = 1.25  # and so is the micro-kernel's weight gradient: it loads an address for every pixel
+PHASES = 1.15  # the input gradient turns the filters round, and visits dx once for each phase
+LOOKUP = 60  # an address in a table
+PACK = 60  # a number of the filters, rearranged or transformed
+AGAIN = 25  # the same, read again for another block of tiles
+MOVE = 5  # a number to the points or back
+PIECE = 200  # a tap of a row
+COPY = 25  # a number of a row
 
 _forced: ContextVar[str | None] = ContextVar("method", default=None)
 
@@ -65,6 +75,8 @@ def choose(which, dtype, n, w_shape, y_size, stride, padding, dilation):
     possible = {"im2col"}
     if fits(dtype, w_shape, y_size, stride, padding, dilation, 1):
         possible.add("winograd")
+    if fits_polyphase(dtype, w_shape, stride, padding, dilation):
+        possible.add("polyphase")
     if dtype == np.float32 and fills_tiles(which, w_shape):
         possible.add("indirect")
     forced = _forced.get()
@@ -77,18 +89,23 @@ def choose(which, dtype, n, w_shape, y_size, stride, padding, dilation):
 
 def fills_tiles(which, w_shape):
     """Whether the micro-kernel's tile of 8 rows by whole vectors is not larger than the product."""
-    kh, kw, c, k = w_shape
+    _, _, c, k = w_shape
     if which == "weight grad":
-        return min(c if c >= ROWS else c * kh * kw, k - LANES + ROWS) >= ROWS
+        return c >= ROWS and k >= LANES
     return (k if which == "forward" else c) >= LANES
 
 
 def cost(method, which, n, w_shape, y_size):
     kh, kw, c, k = w_shape
-    pairs = n * y_size[0] * y_size[1] * kh * kw  # of a result and a tap
-    columns = c if which == "input grad" else k
+    results, taps = n * y_size[0] * y_size[1], kh * kw
+    products, filters = results * taps * c * k, taps * c * k
     if method == "indirect":
-        wasted = -columns % LANES / columns
-        return pairs * (c * k * (1 + wasted) + LOOKUP) + (0 if which == "weight grad" else PACK * kh * kw * c * k)
-    copies = 0 if kh * kw == 1 else pairs * (PIECE + COPY * min(c, k))
-    return pairs * c * k * BLAS + copies
+        columns = c if which == "input grad" else k
+        slower = {"forward": 1, "input grad": PHASES, "weight grad": WEIGHTS}[which] * (1 + -columns % LANES / columns)
+        return products * slower + results * taps * LOOKUP + (0 if which == "weight grad" else filters * PACK)
+    if method == "polyphase":
+        tiles, per_block = cut_into_blocks(n, y_size, 2, 4 * c + k)
+        blocks = 0 if which == "weight grad" else tiles / per_block
+        return products * 9 / 16 + results * taps * (c + k) * MOVE + filters * 9 / 4 * (PACK + blocks * AGAIN)
+    copies = 0 if taps == 1 else results * taps * (PIECE + COPY * min(c, k))
+    return products * BLAS + copies

@@ -20,6 +20,7 @@ from .matmul import single_threaded_blas
 from .winograd import turned
 
 ROWS_BYTES = 1 << 20  # rows of one block of samples: about what stays in a core's L2 cache between writing and use
+NARROW = 8  # fewer channels than this are copied one by one
 
 
 def im2col_numba(x, w, bias, size, stride, padding, dilation):
@@ -101,7 +102,8 @@ def input_grad_samples(first, last, dy, w, dx, stride, padding, dilation):
             continue
         rows = scratch("rows", (len(g), len(weights)), dy.dtype)
         np.matmul(g, weights.T, out=rows)
-        add_rows(rows, dx[a:b], *dy.shape[1:3], *w.shape[:2], *stride, *padding, *dilation)
+        adding = add_narrow_rows if w.shape[2] < NARROW else add_rows
+        adding(rows, dx[a:b], *dy.shape[1:3], *w.shape[:2], *stride, *padding, *dilation)
 
 
 def weight_grad_pieces(first, last, pieces, x, dy, dw, stride, padding, dilation):
@@ -132,7 +134,8 @@ def window_rows(x, y_shape, w_shape, stride, padding, dilation):
         return x.reshape(-1, x.shape[3])
     p, q = y_shape[1:3]
     rows = scratch("rows", (len(x) * p * q, w_shape[0] * w_shape[1] * x.shape[3]), x.dtype)
-    copy_rows(x, rows, p, q, *w_shape[:2], *stride, *padding, *dilation)
+    copying = copy_narrow_rows if x.shape[3] < NARROW else copy_rows
+    copying(x, rows, p, q, *w_shape[:2], *stride, *padding, *dilation)
     return rows
 
 
@@ -170,6 +173,34 @@ def add_rows(rows, x, p, q, kh, kw, sh, sw, ph, pw, dh, dw):
                     v, at = left + j * dw, i * kw + j
                     row = rows[r, (at + first) * c : (at + last) * c]
                     add(row, lines[sample, top + i * dh, (v + first) * c : (v + last) * c])
+
+
+@jit
+def copy_narrow_rows(x, rows, p, q, kh, kw, sh, sw, ph, pw, dh, dw):
+    """copy_rows for few channels: number by number, as pieces so short are not worth cutting out."""
+    n, height, width, c = x.shape
+    for r in range(n * p * q):
+        sample, top, left = r // (p * q), r // q % p * sh - ph, r % q * sw - pw
+        for i in range(kh):
+            for j in range(kw):
+                h, v = top + i * dh, left + j * dw
+                inside = 0 <= h < height and 0 <= v < width
+                for a in range(c):
+                    rows[r, (i * kw + j) * c + a] = x[sample, h, v, a] if inside else 0
+
+
+@jit
+def add_narrow_rows(rows, x, p, q, kh, kw, sh, sw, ph, pw, dh, dw):
+    """add_rows for few channels."""
+    n, height, width, c = x.shape
+    for r in range(n * p * q):
+        sample, top, left = r // (p * q), r // q % p * sh - ph, r % q * sw - pw
+        for i in range(kh):
+            for j in range(kw):
+                h, v = top + i * dh, left + j * dw
+                if 0 <= h < height and 0 <= v < width:
+                    for a in range(c):
+                        x[sample, h, v, a] += rows[r, (i * kw + j) * c + a]
 
 
 @jit

@@ -23,14 +23,15 @@ import numpy as np
 from ._memory import scratch
 from ._numba import jit, numba
 from ._threads import get_num_threads, parallel, shares
-from .im2col import copy_rows, is_pointwise
-from .simd.indirect import ROWS, over_pixels_1, over_pixels_2, over_taps_1, over_taps_2
+from .im2col import is_pointwise
+from .simd.indirect import ROWS, fetch, over_pixels_1, over_pixels_2, over_taps_1, over_taps_2
 from .winograd import turned
 
 if numba is not None:
     from .simd.vector import LANES
 
 TILES = 32  # tiles of 8 pixels whose tables are made at once: they and their pixels stay in a core's L2 cache
+LINE = 64  # bytes of a cache line
 PIXELS = 128  # summed in registers before the sums are put back
 
 
@@ -62,10 +63,6 @@ def positions(w):
 def indirect_weight_grad_numba(x, dy, window, stride, padding, dilation):
     if is_pointwise(window, stride, padding):
         x, dy = one_line(x), one_line(dy)
-    elif x.shape[3] < ROWS:  # too narrow to fill a tile: a whole window does, as the channels of one tap
-        rows = all_rows(x, dy.shape, window, stride, padding, dilation)
-        dw = indirect_weight_grad_numba(one_line(rows), one_line(dy), (1, 1), (1, 1), (0, 0), (1, 1))
-        return dw.reshape(*window, x.shape[3], dy.shape[3])
     c, k = x.shape[3], dy.shape[3]
     taps = [(i * dilation[0] - padding[0], j * dilation[1] - padding[1]) for i, j in np.ndindex(window)]
     pixels = len(dy) * dy.shape[1] * dy.shape[2]
@@ -81,19 +78,6 @@ def indirect_weight_grad_numba(x, dy, window, stride, padding, dilation):
 def one_line(pixels):
     """Where a result depends on one pixel alone, samples and lines mean nothing, and neighbours are read fastest."""
     return pixels.reshape(1, 1, -1, pixels.shape[-1])
-
-
-def all_rows(x, y_shape, window, stride, padding, dilation):
-    """(N P Q, KH KW C): the window of every output pixel."""
-    n, p, q, _ = y_shape
-    rows = scratch("rows of all", (n, p * q, window[0] * window[1] * x.shape[3]), x.dtype)
-
-    def copy_samples(first, last):
-        mine = rows[first:last].reshape(-1, rows.shape[2])
-        copy_rows(x[first:last], mine, p, q, *window, *stride, *padding, *dilation)
-
-    parallel(n, copy_samples)
-    return rows
 
 
 def packed(w):
@@ -173,6 +157,10 @@ def tiles_over_taps(
         for i in range(tiles):
             mine = corners[:, i * ROWS : (i + 1) * ROWS]
             counts[i] = list_taps(mine[0], mine[1], mine[2], source, taps, 8 * LANES * c, zeros, entries[i])
+        if len(taps) == 1:  # every pixel is read once: have all of them on their way into the cache
+            for i in range(tiles * ROWS):
+                for part in range(0, 4 * c, LINE):
+                    fetch(corners[0, i] + part)
         for panel in range(len(w)):
             at = place_of(2 * panel, k)
             second = place_of(2 * panel + 1, k) - at
