@@ -179,28 +179,34 @@ def add_rows(rows, x, p, q, kh, kw, sh, sw, ph, pw, dh, dw):
 def copy_narrow_rows(x, rows, p, q, kh, kw, sh, sw, ph, pw, dh, dw):
     """copy_rows for few channels: number by number, as pieces so short are not worth cutting out."""
     n, height, width, c = x.shape
-    for r in range(n * p * q):
-        sample, top, left = r // (p * q), r // q % p * sh - ph, r % q * sw - pw
-        for i in range(kh):
-            for j in range(kw):
-                h, v = top + i * dh, left + j * dw
-                inside = 0 <= h < height and 0 <= v < width
-                for a in range(c):
-                    rows[r, (i * kw + j) * c + a] = x[sample, h, v, a] if inside else 0
+    for line in range(n * p):
+        sample, top = line // p, line % p * sh - ph
+        for column in range(q):
+            row, left = rows[line * q + column], column * sw - pw
+            for i in range(kh):
+                h = top + i * dh
+                for j in range(kw):
+                    v, at = left + j * dw, (i * kw + j) * c
+                    inside = 0 <= h < height and 0 <= v < width
+                    for a in range(c):
+                        row[at + a] = x[sample, h, v, a] if inside else 0
 
 
 @jit
 def add_narrow_rows(rows, x, p, q, kh, kw, sh, sw, ph, pw, dh, dw):
     """add_rows for few channels."""
     n, height, width, c = x.shape
-    for r in range(n * p * q):
-        sample, top, left = r // (p * q), r // q % p * sh - ph, r % q * sw - pw
-        for i in range(kh):
-            for j in range(kw):
-                h, v = top + i * dh, left + j * dw
-                if 0 <= h < height and 0 <= v < width:
-                    for a in range(c):
-                        x[sample, h, v, a] += rows[r, (i * kw + j) * c + a]
+    for line in range(n * p):
+        sample, top = line // p, line % p * sh - ph
+        for column in range(q):
+            row, left = rows[line * q + column], column * sw - pw
+            for i in range(kh):
+                h = top + i * dh
+                for j in range(kw):
+                    v, at = left + j * dw, (i * kw + j) * c
+                    if 0 <= h < height and 0 <= v < width:
+                        for a in range(c):
+                            x[sample, h, v, a] += row[at + a]
 
 
 @jit

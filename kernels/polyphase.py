@@ -44,7 +44,7 @@ if numba is not None:
     from .simd.vector import BYTES, LANES
 
 CACHE = 1 << 20  # bytes of V and M together: half of a core's L2 cache
-CHUNK = 256  # tiles between two visits to dU
+CHUNK = 512  # tiles between two visits to dU
 
 
 def fits_polyphase(dtype, w_shape, stride, padding, dilation):
