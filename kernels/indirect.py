@@ -82,7 +82,8 @@ def one_line(pixels):
 
 def packed(w):
     """The filters as (panels, taps, C, 2 LANES): the columns that one tile of the product reads lie together."""
-    taps, c, k = w.shape[0] * w.shape[1], *w.shape[2:]
+    kh, kw, c, k = w.shape
+    taps = kh * kw
     panels = -(-k // (2 * LANES))
     result = scratch("packed", (panels, taps, c, 2 * LANES), np.float32)
     parallel(panels * taps, pack_tap, w.reshape(taps, c, k), result, grain=1 + 2**10 // c)
