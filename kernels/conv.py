@@ -81,15 +81,15 @@ def output_size(x_shape, w_shape, stride, padding, dilation):
 
 
 def conv2d_numba(x, w, bias, stride, padding, dilation, groups, residual=None):
-    if groups > 1:
-        parts = zip(split(x, groups), split(w, groups), split(bias, groups))
-        return np.concatenate([conv2d_numba(*part, stride, padding, dilation, 1) for part in parts], axis=3)
     size = output_size(x.shape, w.shape, stride, padding, dilation)
-    method = choose("forward", x.dtype, len(x), w.shape, size, stride, padding, dilation)
+    method = choose("forward", x.dtype, len(x), w.shape, size, stride, padding, dilation) if groups == 1 else "groups"
     if method == "winograd":
         return winograd_numba(x, w, bias, padding, residual)
     if residual is not None:
         return add_numba(conv2d_numba(x, w, bias, stride, padding, dilation, groups), residual)
+    if method == "groups":
+        parts = zip(split(x, groups), split(w, groups), split(bias, groups))
+        return np.concatenate([conv2d_numba(*part, stride, padding, dilation, 1) for part in parts], axis=3)
     if method == "polyphase":
         return polyphase_numba(x, w, bias, size)
     if method == "indirect":
