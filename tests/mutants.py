@@ -106,7 +106,7 @@ OPERATIONS = [
     Mutant("filters kept by their shape alone", "kernels/_memory.py",
            "key = name, weights.ctypes.data, weights.shape", "key = name, weights.shape",
            "test_winograd.py::test_filters_are_transformed_once_while_the_weights_stay"),
-    Mutant("turned round with the padding it had", "kernels/conv.py",
+    Mutant("turned round with the padding it had", "kernels/im2col.py",
            "return w_shape[0] - 1 - padding[0], w_shape[1] - 1 - padding[1]", "return padding",
            "test_ops.py::test_numba_kernels_equal_the_numpy_definition[float64-conv2d[fewer channels out than in]]"),
     Mutant("a phase of dx reads the filter that was not turned", "kernels/indirect.py",
