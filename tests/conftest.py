@@ -4,6 +4,7 @@ Environment   HYPOTHESIS_PROFILE       ci (default, the same examples at every r
               MINIGEN_DATA             a folder with the four MNIST files; without it those tests skip
               MINIGEN_REQUIRE_DATA=1   a missing data set is a failure, not a skip
               MINIGEN_REQUIRE_TORCH=1  a missing torch is a failure, not a skip
+              MINIGEN_REQUIRE_CUDA_CHECK=1  so are a missing C++ compiler and missing NVRTC
 """
 
 import os
@@ -55,6 +56,33 @@ def mnist_dir():
     if not os.environ.get("MINIGEN_DATA") or missing:
         skip_or_fail(f"MINIGEN_DATA must name a folder with {', '.join(MNIST_FILES)}", "MINIGEN_REQUIRE_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def cuda_on_cpu():
+    """What compiles and runs CUDA kernels on the CPU: the system's C++ compiler."""
+    from cuda_on_cpu import build
+
+    if build.missing():
+        skip_or_fail(build.missing(), "MINIGEN_REQUIRE_CUDA_CHECK")
+
+
+@pytest.fixture
+def cupy(cuda_on_cpu):
+    """The stand-in for CuPy that runs our CUDA kernels on the CPU: fast, to compare numbers."""
+    from cuda_on_cpu.standin import installed
+
+    with installed() as cupy:
+        yield cupy
+
+
+@pytest.fixture
+def checked_cupy(cuda_on_cpu):
+    """The same with every access checked: races, bounds, alignment, reads of what was never written."""
+    from cuda_on_cpu.standin import installed
+
+    with installed(check=True) as cupy:
+        yield cupy
 
 
 @pytest.fixture(autouse=True)
