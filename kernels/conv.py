@@ -20,6 +20,8 @@ Source   Dumoulin and Visin, A guide to convolution arithmetic, 2016;
 
 import numpy as np
 
+from . import conv_cuda
+from ._versions import check_shapes
 from .arithmetic import add_numba
 from .conv_method import choose
 from .im2col import im2col_input_grad_numba, im2col_numba, im2col_weight_grad_numba
@@ -135,4 +137,22 @@ def split(a, groups):
     return [None] * groups if a is None else [np.ascontiguousarray(part) for part in np.split(a, groups, axis=-1)]
 
 
-# ---------------------------------------- CUDA: implicit GEMM, one block a tile of y; conv.cu is to come
+# ---------------------------------------- CUDA: direct, implicit GEMM or Winograd; launchers in conv_cuda.py
+
+
+def conv2d_cuda(x, w, bias, stride, padding, dilation, groups, residual=None, version=None):
+    size = output_size(x.shape, w.shape, stride, padding, dilation)
+    y = conv_cuda.conv2d(x, w, bias, size, stride, padding, dilation, groups, version)
+    return y if residual is None else y + residual
+
+
+def conv2d_input_grad_cuda(dy, w, size, stride, padding, dilation, groups, version=None):
+    seen = output_size((len(dy), *size), w.shape, stride, padding, dilation)
+    check_shapes("conv2d_input_grad", (len(dy), *seen, w.shape[3]), dy=dy)
+    return conv_cuda.conv2d_input_grad(dy, w, size, stride, padding, dilation, groups, version)
+
+
+def conv2d_weight_grad_cuda(x, dy, window, stride, padding, dilation, groups, version=None):
+    seen = output_size(x.shape, window, stride, padding, dilation)
+    check_shapes("conv2d_weight_grad", (len(x), *seen, dy.shape[3]), dy=dy)
+    return conv_cuda.conv2d_weight_grad(x, dy, window, stride, padding, dilation, groups, version)

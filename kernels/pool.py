@@ -15,8 +15,11 @@ Source   deck 002, "U-Net" (max pooling in the U-Net); Ronneberger et al., U-Net
 
 import numpy as np
 
+from ._cuda import C_NAMES, blocks, contiguous, empty, i32, launch, zeros
+from ._cuda_channels import over_channels
 from ._numba import jit
 from ._threads import parallel
+from ._versions import check_shapes, choose, floats
 
 
 def pooled_length(n, size, stride, padding):
@@ -168,4 +171,39 @@ def avg_pool2d_grad_samples(first, last, dy, size, stride, padding, dx):
                             dx[i, r, q, k] += dy[i, row, column, k] * share
 
 
-# ---------------------------------------------------------------- CUDA: pool.cu is to come; one thread a result
+# ---------------------------------------------------------------- CUDA: one thread a result, or four channels of it
+
+
+def max_pool2d_cuda(x, size, stride, padding, version=None):
+    (x,), shape = floats("max_pool2d", x=x), _pooled_shape(x, size, stride, padding)
+    y, cell = empty(shape, like=x), empty(shape, like=x, dtype=np.int32)
+    numbers = *x.shape, *shape[1:3], *size, *stride, *padding
+    over_channels(__file__, "max_pool2d", version, (x, y, cell), y, numbers)
+    return y, cell
+
+
+def max_pool2d_grad_cuda(dy, cell, image, version=None):
+    (dy,) = floats("max_pool2d_grad", dy=dy)
+    check_shapes("max_pool2d_grad", dy.shape, cell=cell)
+    choose("max_pool2d_grad", version, {1: None})
+    n, oh, ow, c = dy.shape
+    dx = zeros((n, *image, c), like=dy)
+    if dy.size:
+        numbers = map(i32, (n, image[0] * image[1], c, oh * ow))
+        args = dy, contiguous(cell, np.int32), dx, *numbers
+        launch(__file__, "max_pool2d_grad", blocks(n * c, 256), 256, args, REAL=C_NAMES[dy.dtype.name], PACK=1)
+    return dx
+
+
+def avg_pool2d_cuda(x, size, stride, padding, version=None):
+    (x,), shape = floats("avg_pool2d", x=x), _pooled_shape(x, size, stride, padding)
+    y, numbers = empty(shape, like=x), (*x.shape, *shape[1:3], *size, *stride, *padding)
+    return over_channels(__file__, "avg_pool2d", version, (x, y), y, numbers)
+
+
+def avg_pool2d_grad_cuda(dy, image, size, stride, padding, version=None):
+    (dy,) = floats("avg_pool2d_grad", dy=dy)
+    n, oh, ow, c = dy.shape
+    check_shapes("avg_pool2d_grad", (n, *map(pooled_length, image, size, stride, padding), c), dy=dy)
+    dx, numbers = empty((n, *image, c), like=dy), (n, *image, c, oh, ow, *size, *stride, *padding)
+    return over_channels(__file__, "avg_pool2d_grad", version, (dy, dx), dx, numbers)

@@ -17,8 +17,11 @@ Source   torch's F.interpolate: mode="nearest-exact"; mode="bilinear", align_cor
 
 import numpy as np
 
+from ._cuda import empty, i32
+from ._cuda_channels import over_channels
 from ._numba import jit
 from ._threads import parallel
+from ._versions import floats
 
 
 def nearest_taps(n_in, n_out):
@@ -105,4 +108,24 @@ def resize_grad_samples(first, last, dy, row, row_weight, column, column_weight,
                             dx[n, r, q, k] += weight * dy[n, i, j, k]
 
 
-# ---------------------------------------------------------------- CUDA: resize.cu is to come; one thread a result
+# ---------------------------------------------------------------- CUDA: one thread a result, or four channels of it
+
+
+def resize_cuda(x, size, mode, version=None):
+    n, h, w, c = x.shape
+    return _launch("resize", version, x, (n, *size, c), (n, h, w, c, *size), mode)
+
+
+def resize_grad_cuda(dy, size, mode, version=None):
+    n, oh, ow, c = dy.shape
+    return _launch("resize_grad", version, dy, (n, *size, c), (n, *size, c, oh, ow), mode)
+
+
+def _launch(kernel, version, given, shape, numbers, mode):
+    """numbers: N, H, W, C, OH, OW, of which the kernel works out its taps, in integers."""
+    (given,) = floats(kernel, given=given)
+    result = empty(shape, like=given)
+    _, h, w, _, oh, ow = numbers
+    for n_in, n_out in ((h, oh), (w, ow)):
+        i32((2 * n_in + 3) * (2 * n_out + 1))  # above every numerator
+    return over_channels(__file__, kernel, version, (given, result), result, numbers, MODE=mode.upper())

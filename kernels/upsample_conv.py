@@ -18,14 +18,24 @@ Source   Lavin and Gray, CVPR 2016, section 4.3; Odena et al., Distill 2016 (res
 import numpy as np
 
 from .conv import (
+    conv2d_cuda,
+    conv2d_input_grad_cuda,
     conv2d_input_grad_numba,
     conv2d_input_grad_numpy,
     conv2d_numba,
     conv2d_numpy,
+    conv2d_weight_grad_cuda,
     conv2d_weight_grad_numba,
     conv2d_weight_grad_numpy,
 )
-from .resize import resize_grad_numba, resize_grad_numpy, resize_numba, resize_numpy
+from .resize import (
+    resize_cuda,
+    resize_grad_cuda,
+    resize_grad_numba,
+    resize_grad_numpy,
+    resize_numba,
+    resize_numpy,
+)
 from .winograd import fits, winograd_input_grad_numba, winograd_numba, winograd_weight_grad_numba
 
 GEOMETRY = (1, 1), (1, 1), (1, 1), 1  # stride, padding, dilation, groups
@@ -79,3 +89,18 @@ def upsample_conv2d_weight_grad_numba(x, dy):
     if fits(x.dtype, (3, 3, x.shape[3], dy.shape[3]), dy.shape[1:3], *GEOMETRY):
         return winograd_weight_grad_numba(x, dy, (1, 1), planes=PLANES)
     return conv2d_weight_grad_numba(x, dy, (3, 3), *GEOMETRY)
+
+
+# ---------------------------------------------------------------- CUDA: the two kernels it is made of
+
+
+def upsample_conv2d_cuda(x, w, bias):
+    return conv2d_cuda(resize_cuda(x, doubled(x), "nearest"), w, bias, *GEOMETRY)
+
+
+def upsample_conv2d_input_grad_cuda(dy, w):
+    return resize_grad_cuda(conv2d_input_grad_cuda(dy, w, dy.shape[1:3], *GEOMETRY), halved(dy), "nearest")
+
+
+def upsample_conv2d_weight_grad_cuda(x, dy):
+    return conv2d_weight_grad_cuda(resize_cuda(x, doubled(x), "nearest"), dy, (3, 3), *GEOMETRY)

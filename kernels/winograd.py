@@ -264,4 +264,4 @@ def turn_positions(first, last, w, result):
                         target[b, a] = source[a, b]
 
 
-# ---------------------------------------------------------------- CUDA: version 4 of conv.cu, which is to come
+# ---------------------------------------------------------------- CUDA: winograd.cu, version 4 of conv_cuda.py
