@@ -14,9 +14,21 @@ Source   Ioffe and Szegedy, Batch Normalization, ICML 2015, algorithm 1 and the 
 
 import numpy as np
 
+from . import _cuda
+from ._cuda import empty, i32, launch, real
 from ._numba import jit
 from ._threads import parallel
-from .group_norm import deviation_sums, normalise, product_sums, project_out, repeated
+from ._versions import check_shapes, floats
+from .group_norm import (
+    BLOCK_SIZE,
+    deviation_sums,
+    normalise,
+    product_sums,
+    project_out,
+    repeated,
+    version_and_parameters,
+)
+from .layer_norm import ROWS_A_BLOCK, channel_sums
 
 # ---------------------------------------------------------------- NumPy: the definition
 
@@ -108,4 +120,42 @@ def project_blocks(first, last, dy, x, dx, c, mu, scale, a, b):
         project_out(block_of(dy, i, c), block_of(x, i, c), mu, scale, a, b, block_of(dx, i, c))
 
 
-# ---------------------------------------------------------------- CUDA: batch_norm.cu is to come; one block a channel
+# ---------------------------------------------------------------- CUDA: one block a channel, or a block of rows
+
+
+def batch_norm_cuda(x, gamma, beta, eps, version=None):
+    x, gamma, beta = floats("batch_norm", x=x, gamma=gamma, beta=beta)
+    p, c = x.shape
+    check_shapes("batch_norm", (c,), gamma=gamma, beta=beta)
+    y, mu, var = empty(x.shape, x), empty((c,), x), empty((c,), x)
+    version, parameters = version_and_parameters("batch_norm", version, c, x, gamma, beta)
+    if version == 2:
+        parts = empty((_cuda.blocks(p, ROWS_A_BLOCK), 3, c), x)
+        rows = i32(p), i32(ROWS_A_BLOCK), i32(c)
+        launch(__file__, "batch_norm_moments_v2", len(parts), BLOCK_SIZE, (x, parts, *rows), **parameters)
+        merge = parts, mu, var, i32(len(parts)), i32(c)
+        launch(__file__, "batch_norm_merge_v2", c, BLOCK_SIZE, merge, **parameters)
+        args = x, gamma, beta, mu, var, y, *rows, real(eps, x)
+        launch(__file__, "batch_norm_apply_v2", len(parts), BLOCK_SIZE, args, **parameters)
+    elif c:
+        args = x, gamma, beta, y, mu, var, i32(p), i32(c), real(eps, x)
+        launch(__file__, "batch_norm_v1", c, BLOCK_SIZE, args, **parameters)
+    return y, mu, var
+
+
+def batch_norm_grad_cuda(dy, x, gamma, mu, rstd, version=None):
+    arrays = floats("batch_norm_grad", dy=dy, x=x, gamma=gamma, mu=mu, rstd=rstd)
+    dy, x, gamma, mu, rstd = arrays
+    p, c = x.shape
+    check_shapes("batch_norm_grad", x.shape, dy=dy)
+    check_shapes("batch_norm_grad", (c,), gamma=gamma, mu=mu, rstd=rstd)
+    dx, dgamma, dbeta = empty(x.shape, x), empty((c,), x), empty((c,), x)
+    version, parameters = version_and_parameters("batch_norm_grad", version, c, *arrays)
+    if version == 2:
+        channel_sums(__file__, dy, x, mu, rstd, dgamma, dbeta, p, c, parameters)
+        args = *arrays, dgamma, dbeta, dx, i32(p), i32(ROWS_A_BLOCK), i32(c)
+        launch(__file__, "batch_norm_grad_v2", _cuda.blocks(p, ROWS_A_BLOCK), BLOCK_SIZE, args, **parameters)
+    elif c:
+        args = *arrays, dx, dgamma, dbeta, i32(p), i32(c)
+        launch(__file__, "batch_norm_grad_v1", c, BLOCK_SIZE, args, **parameters)
+    return dx, dgamma, dbeta

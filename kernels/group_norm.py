@@ -22,8 +22,10 @@ Source   Wu and He, Group Normalization, ECCV 2018, eq. 1 to 7; deck 002, "Netwo
 
 import numpy as np
 
+from ._cuda import C_NAMES, empty, i32, launch, real
 from ._numba import jit
 from ._threads import parallel
+from ._versions import check_shapes, choose, float32_only, floats, pack
 from .activation import silu_grad_numpy, silu_numpy
 from .simd.transcendental import exp
 
@@ -258,4 +260,48 @@ def project_out(dz, x, centre, scale, a, b, dx):
             result[k] = scale[k] * g[k] - (a[k] + b[k] * (row[k] - centre[k]))
 
 
-# ---------------------------------------------------------------- CUDA: group_norm.cu is to come; one block a group
+# ---------------------------------------------------------------- CUDA: one block a group
+
+BLOCK_SIZE = 256  # threads: what group_norm.cu's arrays in shared memory are made for
+
+
+def group_norm_cuda(x, gamma, beta, groups, eps, silu, version=None):
+    x, gamma, beta = floats("group_norm", x=x, gamma=gamma, beta=beta)
+    n, p, c = x.shape
+    check_shapes("group_norm", (c,), gamma=gamma, beta=beta)
+    y, mu, rstd = empty(x.shape, x), empty((n, groups), x), empty((n, groups), x)
+    version, parameters = version_and_parameters("group_norm", version, c // groups, x, gamma, beta)
+    if mu.size:
+        args = x, gamma, beta, y, mu, rstd, i32(p), i32(c), i32(groups), real(eps, x), i32(silu)
+        launch(__file__, f"group_norm_v{version}", mu.size, BLOCK_SIZE, args, **parameters)
+    return y, mu, rstd
+
+
+def group_norm_grad_cuda(dy, x, gamma, beta, mu, rstd, silu, version=None):
+    arrays = floats("group_norm_grad", dy=dy, x=x, gamma=gamma, beta=beta, mu=mu, rstd=rstd)
+    dy, x, gamma, beta, mu, rstd = arrays
+    (n, p, c), groups = x.shape, mu.shape[1]
+    check_shapes("group_norm_grad", x.shape, dy=dy)
+    check_shapes("group_norm_grad", (c,), gamma=gamma, beta=beta)
+    check_shapes("group_norm_grad", (n, groups), mu=mu, rstd=rstd)
+    dx, dgamma, dbeta = empty(x.shape, x), empty((c,), x), empty((c,), x)
+    version, parameters = version_and_parameters("group_norm_grad", version, c // groups, dy, x, gamma, beta)
+    sizes = i32(p), i32(c), i32(groups), i32(silu)
+    if version == 2:
+        parts = empty((n, 2, c), x)
+        launch(__file__, "group_norm_grad_v2", mu.size, BLOCK_SIZE, (*arrays, dx, parts, *sizes), **parameters)
+        launch(__file__, "add_parts", c, BLOCK_SIZE, (parts, dgamma, dbeta, i32(n), i32(c)), **parameters)
+        return dx, dgamma, dbeta
+    if x.size:
+        launch(__file__, "group_norm_grad_v1", mu.size, BLOCK_SIZE, (*arrays, dx, *sizes), **parameters)
+    if c:
+        args = *arrays, dgamma, dbeta, i32(n * p), i32(c), i32(p), i32(groups), i32(silu)
+        launch(__file__, "channel_sums_v1", c, BLOCK_SIZE, args, **parameters)
+    return dx, dgamma, dbeta
+
+
+def version_and_parameters(kernel, version, width, *arrays):
+    """Of a norm: the version to run, and the -D parameters of its text. `width`: how many numbers lie side by side."""
+    x = arrays[0]
+    version = choose(kernel, version, {1: None, 2: float32_only(x) if x.size else "needs an element"})
+    return version, {"REAL": C_NAMES[str(x.dtype)]} if version == 1 else {"PACK": pack(width, *arrays)}

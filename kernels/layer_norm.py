@@ -13,8 +13,11 @@ Source   Ba, Kiros and Hinton, Layer Normalization, 2016, eq. 4; the gradient is
 
 import numpy as np
 
+from ._cuda import blocks, empty, i32, launch, real
 from ._numba import jit
 from ._threads import parallel
+from ._versions import check_shapes, floats
+from .group_norm import BLOCK_SIZE, version_and_parameters
 
 # ---------------------------------------------------------------- NumPy: the definition
 
@@ -109,4 +112,52 @@ def layer_norm_grad_blocks(first, last, dy, x, gamma, mu, rstd, dx, dgamma, dbet
                 result[k] = scale * (g[k] * gamma[k] - mean_dxhat - xhat * mean_dxhat_xhat)
 
 
-# ---------------------------------------------------------------- CUDA: layer_norm.cu is to come; one warp a row
+# ---------------------------------------------------------------- CUDA: one warp a row
+
+ROWS_A_BLOCK = 128  # that share one partial sum for dgamma and dbeta
+
+
+def layer_norm_cuda(x, gamma, beta, eps, version=None):
+    x, gamma, beta = floats("layer_norm", x=x, gamma=gamma, beta=beta)
+    rows, c = x.shape
+    check_shapes("layer_norm", (c,), gamma=gamma, beta=beta)
+    y, mu, rstd = empty(x.shape, x), empty((rows,), x), empty((rows,), x)
+    version, parameters = version_and_parameters("layer_norm", version, c, x, gamma, beta)
+    arrays = x, gamma, beta, y, mu, rstd
+    if version == 2:
+        args = *arrays, i32(rows), i32(c), real(eps, x)
+        launch(__file__, "layer_norm_v2", blocks(rows, BLOCK_SIZE // 32), BLOCK_SIZE, args, **parameters)
+    elif rows:
+        launch(__file__, "layer_norm_v1", rows, BLOCK_SIZE, (*arrays, i32(c), real(eps, x)), **parameters)
+    return y, mu, rstd
+
+
+def layer_norm_grad_cuda(dy, x, gamma, mu, rstd, version=None):
+    arrays = floats("layer_norm_grad", dy=dy, x=x, gamma=gamma, mu=mu, rstd=rstd)
+    dy, x, gamma, mu, rstd = arrays
+    rows, c = x.shape
+    check_shapes("layer_norm_grad", x.shape, dy=dy)
+    check_shapes("layer_norm_grad", (c,), gamma=gamma)
+    check_shapes("layer_norm_grad", (rows,), mu=mu, rstd=rstd)
+    dx, dgamma, dbeta = empty(x.shape, x), empty((c,), x), empty((c,), x)
+    version, parameters = version_and_parameters("layer_norm_grad", version, c, dy, x, gamma)
+    if version == 2:
+        args = *arrays, dx, i32(rows), i32(c)
+        launch(__file__, "layer_norm_grad_v2", blocks(rows, BLOCK_SIZE // 32), BLOCK_SIZE, args, **parameters)
+        channel_sums(__file__, dy, x, mu, rstd, dgamma, dbeta, 1, 1, parameters)
+        return dx, dgamma, dbeta
+    if x.size:
+        launch(__file__, "layer_norm_grad_v1", rows, BLOCK_SIZE, (*arrays, dx, i32(c)), **parameters)
+    if c:  # `beta` would be read with SiLU only
+        args = dy, x, gamma, gamma, mu, rstd, dgamma, dbeta, i32(rows), i32(c), i32(1), i32(1), i32(0)
+        launch(__file__, "channel_sums_v1", c, BLOCK_SIZE, args, **parameters)
+    return dx, dgamma, dbeta
+
+
+def channel_sums(file, dy, x, mu, rstd, dgamma, dbeta, p, groups, parameters):
+    """Fill in dgamma and dbeta in two stages; norm.cuh says which statistics p and groups give to a row."""
+    rows, c = x.shape
+    parts = empty((blocks(rows, ROWS_A_BLOCK), 2, c), x)
+    args = dy, x, mu, rstd, parts, i32(rows), i32(ROWS_A_BLOCK), i32(c), i32(p), i32(groups)
+    launch(file, "channel_sums_v2", len(parts), BLOCK_SIZE, args, **parameters)
+    launch(file, "add_parts", c, BLOCK_SIZE, (parts, dgamma, dbeta, i32(len(parts)), i32(c)), **parameters)

@@ -17,8 +17,10 @@ from math import prod
 
 import numpy as np
 
+from ._cuda import C_NAMES, blocks, empty, i32, launch
 from ._numba import jit, numba
 from ._threads import parallel
+from ._versions import check_shapes, choose, float32_only, floats
 from .simd.transcendental import by_width, exp
 
 if numba is not None:
@@ -154,4 +156,38 @@ def log_softmax_grad_rows(first, last, g, y, dx):
 
 
 # ---------------------------------------------------------------- CUDA: one warp or block a row
-# The pair softmax.cu is to come.
+
+LONG = 1024  # numbers in a row above which a whole block takes it
+
+
+def softmax_cuda(x, version=None):
+    return _row_kernel("softmax", version, x=x)
+
+
+def softmax_grad_cuda(g, y, version=None):
+    return _row_kernel("softmax_grad", version, g=g, y=y)
+
+
+def log_softmax_cuda(x, version=None):
+    return _row_kernel("log_softmax", version, x=x)
+
+
+def log_softmax_grad_cuda(g, y, version=None):
+    return _row_kernel("log_softmax_grad", version, g=g, y=y)
+
+
+def _row_kernel(kernel, version, **arrays):
+    arrays = floats(kernel, **arrays)
+    x = arrays[0]
+    check_shapes(kernel, x.shape, y=arrays[-1])
+    version = choose(kernel, version, {1: None, 2: float32_only(x)})
+    new, rows, k = empty(x.shape, x), prod(x.shape[:-1]), x.shape[-1]
+    if x.size:
+        args = (*arrays, new, i32(rows), i32(k))
+        if version == 1:
+            launch(__file__, f"{kernel}_v1", blocks(rows, 128), 128, args, REAL=C_NAMES[str(x.dtype)])
+        elif k <= LONG:
+            launch(__file__, f"{kernel}_v2", blocks(rows, 4), 4 * 32, args, ROW=32)
+        else:
+            launch(__file__, f"{kernel}_v2", rows, 256, args, ROW=256)
+    return new
