@@ -17,9 +17,11 @@ Source   Elfwing et al. 2018 (SiLU); Hendrycks and Gimpel 2016 (GELU, the exact 
 """
 
 import math
+from functools import partial
 
 import numpy as np
 
+from ._cuda_elements import over_elements_cuda
 from ._numba import jit
 from ._threads import parallel
 from .simd.transcendental import erfc, exp, log1p, logistic, tanh
@@ -229,4 +231,22 @@ silu_grad_numba = over_elements(silu_grad_loop)
 gelu_numba = over_elements(gelu_loop)
 gelu_grad_numba = over_elements(gelu_grad_loop)
 
-# ---------------------------------------------------------------- CUDA: one thread an element; activation.cu is to come
+# ---------------------------------------------------------------- CUDA: one thread an element, or four neighbours
+
+
+in_cuda = partial(over_elements_cuda, __file__, versions=(1, 2))
+
+relu_cuda = in_cuda("relu")
+relu_grad_cuda = in_cuda("relu_grad")
+leaky_relu_cuda = in_cuda("leaky_relu")
+leaky_relu_grad_cuda = in_cuda("leaky_relu_grad")
+sigmoid_cuda = in_cuda("sigmoid")
+sigmoid_grad_cuda = in_cuda("sigmoid_grad")
+tanh_cuda = in_cuda("tanh")
+tanh_grad_cuda = in_cuda("tanh_grad")
+softplus_cuda = in_cuda("softplus")
+softplus_grad_cuda = in_cuda("softplus_grad")
+silu_cuda = in_cuda("silu")
+silu_grad_cuda = in_cuda("silu_grad")
+gelu_cuda = in_cuda("gelu")
+gelu_grad_cuda = in_cuda("gelu_grad")

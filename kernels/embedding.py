@@ -12,8 +12,11 @@ Source   Bengio et al., A Neural Probabilistic Language Model, JMLR 2003, sectio
 
 import numpy as np
 
+from ._cuda import contiguous, empty, i32, zeros
+from ._cuda_elements import fitting, over
 from ._numba import jit
 from ._threads import parallel
+from ._versions import floats
 
 # ---------------------------------------------------------------- NumPy: the definition
 
@@ -62,5 +65,42 @@ def embedding_grad_rows(first, last, g, order, starts, dw):
                 dw[k, d] += g[i, d]
 
 
-# ---------------------------------------------------------------- CUDA: one block a row of W, from the same sort
-# The pair embedding.cu is to come.
+# ---------------------------------------------------------------- CUDA: a thread a number of y, or of W's gradient
+
+
+def embedding_cuda(w, indices, version=None):
+    """version 1: a thread a number; 2: four neighbours, where 4 divides D (float32 only)."""
+    (w,) = floats("embedding", w=w)
+    y = empty((len(indices), w.shape[1]), w)
+    over_rows("embedding", version, (w, whole_numbers("embedding", indices)), y)
+    return y
+
+
+def embedding_grad_cuda(g, indices, rows, version=None):
+    """As embedding_cuda. The sort is CuPy's."""
+    import cupy
+
+    (g,) = floats("embedding_grad", g=g)
+    indices = whole_numbers("embedding_grad", indices)
+    if not indices.size:
+        return zeros((rows, g.shape[1]), g)
+    order = cupy.argsort(indices, kind="stable")
+    dw = empty((rows, g.shape[1]), g)
+    over_rows("embedding_grad", version, (g, order, indices[order]), dw, i32(len(order)))
+    return dw
+
+
+def over_rows(kernel, version, args, new, *lengths):
+    """A version that reads fours wants them in every row, so that none lies in two."""
+    d = new.shape[1]
+    version = fitting(kernel, 1 if version is None and d % 4 else version, (1, 2), args[0], new)
+    if version == 2 and d % 4:
+        raise ValueError(f"{kernel}: version 2 needs rows of a multiple of 4 numbers, got {d}")
+    over(__file__, f"{kernel}_v{version}", version, (*args, new, *lengths, i32(d // 4 if version == 2 else d)), new)
+
+
+def whole_numbers(kernel, indices):
+    """The indices in C order. Raises TypeError unless they are int64."""
+    if indices.dtype != np.int64:
+        raise TypeError(f"{kernel}: indices must be int64, got {indices.dtype}")
+    return contiguous(indices)

@@ -12,8 +12,11 @@ Source   Vaswani et al., Attention Is All You Need, 2017, section 3.5; Tancik et
 
 import numpy as np
 
+from ._cuda import C_NAMES, blocks, contiguous, empty, i32, launch
+from ._cuda_elements import THREADS
 from ._numba import jit
 from ._threads import parallel
+from ._versions import check_shapes, floats
 from .simd.trigonometric import FURTHEST, sin_cos
 
 # ---------------------------------------------------------------- NumPy: the definition
@@ -91,5 +94,37 @@ def sinusoids_grad_rows(first, last, g, x, frequencies, dx):
             dx[i, d] = total
 
 
-# ---------------------------------------------------------------- CUDA: one thread an angle
-# The pair features.cu is to come.
+# ---------------------------------------------------------------- CUDA: one thread an angle, or backward a number of x
+
+
+def sinusoids_cuda(x, frequencies):
+    x, frequencies = coordinates("sinusoids", x, frequencies)
+    (n, d), m = x.shape, frequencies.shape[1]
+    y = empty((n, 2 * m), x)
+    run("sinusoids_v1", (x, frequencies, y, i32(d), i32(m)), n * m, x)
+    return y
+
+
+def sinusoids_grad_cuda(g, x, frequencies):
+    x, frequencies = coordinates("sinusoids_grad", x, frequencies)
+    dx = empty(x.shape, x)
+    x, g = floats("sinusoids_grad", x=x, g=g)
+    check_shapes("sinusoids_grad", (len(x), 2 * frequencies.shape[1]), g=g)
+    args = g, x, frequencies, dx, i32(x.shape[1]), i32(frequencies.shape[1])
+    run("sinusoids_grad_v1", args, x.size, x)
+    return dx
+
+
+def run(kernel, args, threads, x):
+    if threads:
+        launch(__file__, kernel, blocks(threads, THREADS), THREADS, (*args, i32(threads)), REAL=C_NAMES[x.dtype.name])
+
+
+def coordinates(kernel, x, frequencies):
+    """Both in C order. Raises TypeError for other dtypes, ValueError for other shapes."""
+    (x,) = floats(kernel, x=x)
+    if frequencies.dtype != np.float64:
+        raise TypeError(f"{kernel}: frequencies must be float64, got {frequencies.dtype}")
+    if x.ndim != 2 or frequencies.ndim != 2 or x.shape[1] != frequencies.shape[0]:
+        raise ValueError(f"{kernel}: x must be (N, D), frequencies (D, M), got {x.shape} and {frequencies.shape}")
+    return x, contiguous(frequencies)

@@ -23,11 +23,15 @@ Source   Goodfellow, Bengio, Courville, Deep Learning, section 6.2.2; Kingma and
 """
 
 import math
+from functools import partial
 
 import numpy as np
 
+from ._cuda import C_NAMES, blocks, contiguous, empty, i32, launch
+from ._cuda_elements import THREADS, over, over_elements_cuda
 from ._numba import jit
 from ._threads import parallel
+from ._versions import check_shapes, choose, floats
 from .activation import over_elements, sigmoid_numpy, softplus_numpy
 from .simd.transcendental import exp, expm1, log1p, logistic
 from .softmax import largest
@@ -236,5 +240,51 @@ def cross_entropy_grad_rows(first, last, g, x, labels, lse, dx):
         dx[i, labels[i]] -= g[i]
 
 
-# ---------------------------------------------------------------- CUDA: one thread an element, one warp a row
-# The pair loss.cu is to come.
+# ---------------------------------------------------------------- CUDA: one thread an element, one warp a long row
+
+in_cuda = partial(over_elements_cuda, __file__)
+
+mse_cuda = in_cuda("mse")
+mse_grad_cuda = in_cuda("mse_grad")
+l1_cuda = in_cuda("l1")
+l1_grad_cuda = in_cuda("l1_grad")
+bce_cuda = in_cuda("bce")
+bce_grad_cuda = in_cuda("bce_grad")
+gaussian_nll_cuda = in_cuda("gaussian_nll")
+gaussian_nll_grad_cuda = in_cuda("gaussian_nll_grad", outputs=2)
+kl_gaussian_cuda = in_cuda("kl_gaussian")
+kl_gaussian_grad_cuda = in_cuda("kl_gaussian_grad", outputs=2)
+kl_gaussians_cuda = in_cuda("kl_gaussians")
+kl_gaussians_grad_cuda = in_cuda("kl_gaussians_grad", outputs=3)
+
+
+def cross_entropy_cuda(x, labels, version=None):
+    """version 1: a thread a row; 2: a warp a row, which rows of 32 logits or more get by themselves."""
+    x, labels = rows_of_logits("cross_entropy", x, labels)
+    n, k = x.shape
+    version = choose("cross_entropy", version, {1: None, 2: None}, opt_in=(2,) if k < 32 else ())
+    loss, lse = empty((n,), x), empty((n,), x)
+    if n:
+        rows = THREADS if version == 1 else THREADS // 32  # a block
+        args = (x, labels, loss, lse, i32(k), i32(n))
+        launch(__file__, f"cross_entropy_v{version}", blocks(n, rows), THREADS, args, REAL=C_NAMES[x.dtype.name])
+    return loss, lse
+
+
+def cross_entropy_grad_cuda(g, x, labels, lse):
+    x, labels = rows_of_logits("cross_entropy_grad", x, labels)
+    x, g, lse = floats("cross_entropy_grad", x=x, g=g, lse=lse)
+    check_shapes("cross_entropy_grad", x.shape[:1], g=g, lse=lse)
+    dx = empty(x.shape, x)
+    over(__file__, "cross_entropy_grad_v1", 1, (g, x, labels, lse, dx, i32(x.shape[1])), x)
+    return dx
+
+
+def rows_of_logits(kernel, x, labels):
+    """x and labels in C order. Raises TypeError for other dtypes, ValueError for other shapes."""
+    (x,) = floats(kernel, x=x)
+    if labels.dtype != np.int64:
+        raise TypeError(f"{kernel}: labels must be int64, got {labels.dtype}")
+    if x.ndim != 2 or labels.shape != x.shape[:1]:
+        raise ValueError(f"{kernel}: x must be (N, K) and labels (N,), got {x.shape} and {labels.shape}")
+    return x, contiguous(labels)

@@ -29,6 +29,8 @@ Source   Kingma and Ba, Adam, ICLR 2015, algorithm 1; Loshchilov and Hutter, Dec
 
 import numpy as np
 
+from ._cuda import C_NAMES, blocks, empty, i32, launch
+from ._cuda_elements import THREADS, fitting, over
 from ._numba import jit
 from ._threads import parallel
 
@@ -46,7 +48,7 @@ def check_vectors(written, **read):
                     f"{name} must be a C-contiguous float vector like the first one, {like.dtype}{like.shape}: "
                     f"got {a.dtype}{a.shape}, strides {a.strides}"
                 )
-            if name in written and not a.flags.writeable:
+            if name in written and not getattr(a.flags, "writeable", True):  # CuPy knows none that is not
                 raise ValueError(f"{name} is written in place and must be writable, got a read-only array")
         if (length := sum(a.size for a in vectors)) != like.size:
             raise ValueError(f"{name} must be as long as the first vector, {like.size}: got {length}")
@@ -201,5 +203,56 @@ def sum_of_squares(g):
     return total
 
 
-# ---------------------------------------------------------------- CUDA: one thread an element
-# The pair optimizer.cu is to come.
+# ---------------------------------------------------------------- CUDA: one thread an element, or four neighbours
+#
+# The gradient's parts are laid end to end first, unless there is one only: a launch for each of many small ones would
+# cost more. check_vectors has said that all vectors are alike, so what is left to ask is whether 16-byte loads fit.
+
+
+def sgd_step_cuda(p, gradients, b, scale, lr, momentum, decay, version=None):
+    check_vectors({"p": p, "b": b}, g=gradients)
+    in_place("sgd", version, [p, end_to_end(gradients), b], scale, lr, momentum, decay)
+
+
+def rmsprop_step_cuda(p, gradients, v, scale, lr, alpha, eps, version=None):
+    check_vectors({"p": p, "v": v}, g=gradients)
+    in_place("rmsprop", version, [p, end_to_end(gradients), v], scale, lr, alpha, 1 - alpha, eps)
+
+
+def adamw_step_cuda(p, gradients, m, v, scale, lr, beta1, beta2, eps, decay, step, ema=None, d=0.0, version=None):
+    check_vectors({"p": p, "m": m, "v": v} | ({} if ema is None else {"ema": ema}), g=gradients)
+    bias1, bias2 = 1 - beta1**step, 1 - beta2**step
+    scalars = (scale, beta1, 1 - beta1, beta2, 1 - beta2, lr / bias1, bias2**-0.5, eps, 1 - lr * decay)
+    vectors = [p, end_to_end(gradients), m, v]
+    if ema is None:
+        in_place("adamw", version, vectors, *scalars)
+    else:
+        in_place("adamw_ema", version, [*vectors, ema], *scalars, 1 - d)
+
+
+def ema_step_cuda(ema, p, d, version=None):
+    check_vectors({"ema": ema}, p=[p])
+    in_place("ema", version, [ema, p], 1 - d)
+
+
+def square_norm_cuda(*gradients, version=None):
+    """As a Python float: here the CPU waits for the GPU."""
+    g = end_to_end(gradients)
+    version = fitting("square_norm", version, (1, 2), g)
+    sums = empty((min(blocks(g.size, 16 * THREADS), 1024),), g, np.float64)  # the grid depends on the length alone
+    total = empty((1,), g, np.float64)
+    args = g, sums, i32(g.size // 4 if version == 2 else g.size)
+    launch(__file__, f"square_norm_v{version}", len(sums), THREADS, args, REAL=C_NAMES[g.dtype.name])
+    launch(__file__, "total_v1", 1, 32, (sums, total, i32(len(sums))), REAL=C_NAMES[g.dtype.name])
+    return total.item()
+
+
+def in_place(kernel, version, vectors, *scalars):
+    version = fitting(kernel, version, (1, 2), *vectors)
+    over(__file__, f"{kernel}_v{version}", version, (*vectors, *map(vectors[0].dtype.type, scalars)), vectors[0])
+
+
+def end_to_end(parts):
+    import cupy
+
+    return parts[0] if len(parts) == 1 else cupy.concatenate(parts)

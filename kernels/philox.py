@@ -33,8 +33,11 @@ import math
 
 import numpy as np
 
+from ._cuda import blocks, i32, launch
+from ._cuda_elements import THREADS
 from ._numba import jit, numba
 from ._threads import parallel
+from ._versions import choose
 from .simd.transcendental import log_normal64
 from .simd.trigonometric import sin_cos64
 
@@ -184,4 +187,34 @@ def box_muller(w0, w1, z0, z1):
         z0[i], z1[i] = r * cosine, r * sine
 
 
-# ---------------------------------------------------------------- CUDA: one thread a position; pairs with philox.cu
+# ---------------------------------------------------------------- CUDA: one thread a position
+
+
+def philox_bits_cuda(seed, counter, n, version=None):
+    return _on_gpu("philox_bits", seed, counter, n, np.uint32, (), version)
+
+
+def philox_uniform_cuda(seed, counter, n, dtype, version=None):
+    bits = _uniform_bits(dtype)
+    return _on_gpu("philox_uniform", seed, counter, n, dtype, (i32(32 - bits), np.float64(2.0**-bits)), version)
+
+
+def philox_normal_cuda(seed, counter, n, dtype, version=None):
+    _uniform_bits(dtype)
+    return _on_gpu("philox_normal", seed, counter, n, dtype, (), version)
+
+
+def _on_gpu(kernel, seed, counter, n, dtype, more, version):
+    """n numbers of kernel_v1 or _v2 on the GPU. Version 2 stores four at once, and so not float64."""
+    import cupy
+
+    seed, position, high, positions = _split(seed, counter, n)
+    dtype = np.dtype(dtype)
+    version = choose(kernel, version, {1: None, 2: "stores 16 bytes, not 32" if dtype == np.float64 else None})
+    i32(4 * positions)
+    new = cupy.empty((4 * positions,), dtype)
+    if positions:
+        args = (seed, position, high, new, *more, i32(positions))
+        real = "double" if dtype == np.float64 else "float"
+        launch(__file__, f"{kernel}_v{version}", blocks(positions, THREADS), THREADS, args, REAL=real)
+    return new[:n]
