@@ -24,7 +24,7 @@ HEAD = """# Operations
 <!-- Made by docs/make_op_table.py; a test compares the two. Edit the docstrings, not this page. -->
 
 Every differentiable operation of `minigen.ops`, with the first line of its docstring. *Kernel* names the page with
-the arithmetic (NumPy definition and Numba twin); *plain* operations need none: they are written with the array
+the arithmetic (NumPy definition, Numba and CUDA twins); *plain* operations need none: they are written with the array
 module's own functions or with other operations. `+ - * /` and comparisons are Tensor's operators, see
 [methods.py](../minigen/ops/methods.py). `(*)` stands for any shape, `(N, H, W, C)` for images, channels last.
 """

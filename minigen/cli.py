@@ -29,7 +29,7 @@ def main(args=None):
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(SIGINT_CODE)
-    except (OSError, ValueError, RunFailed) as error:
+    except (OSError, ValueError, MemoryError, RunFailed) as error:
         if os.environ.get("MINIGEN_DEBUG"):
             raise
         click.echo(f"Error: {error}", err=True)
@@ -146,13 +146,13 @@ def train_command(name, classes):
 
 def train_callback(name, config_class):
     def run(out, resume, **settings):
+        from .device import NoGPU
         from .report import save_images
         from .train import Diverged, RunError, SettingError, Stopped
         from .train.start import resume as go_on
         from .train.start import start
 
         given = {key: value for key, value in settings.items() if came_from_user(key)}
-        require_device(settings["device"])
         try:
             if resume:
                 folder = go_on(out or newest_run(name), given, save_images)
@@ -161,7 +161,7 @@ def train_callback(name, config_class):
                 folder = start(config_class(**settings), out, save_images)
         except SettingError as error:
             raise click.UsageError(str(error)) from error
-        except (Diverged, RunError) as error:
+        except (Diverged, RunError, NoGPU) as error:
             raise RunFailed(str(error), 1) from error
         except Stopped as error:
             raise RunFailed(f"{error}; go on with --resume", 128 + error.signal) from error
@@ -174,15 +174,6 @@ def came_from_user(name):
     from click.core import ParameterSource
 
     return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
-
-
-def require_device(name):
-    from .device import device
-
-    try:
-        device(name)
-    except RuntimeError as error:
-        raise click.ClickException(str(error)) from error
 
 
 def refuse_existing(out):
@@ -215,21 +206,23 @@ def with_default(flag, default, kind, text):
 @with_default("--eta", 0.0, click.FloatRange(0, 1), "noise of ddim; 0: none, 1: as much as ddpm")
 @with_default("--seed", 0, click.IntRange(0, 2**64 - 1), "another seed draws other images")
 @with_default("--weights", "ema", Nearest(("ema", "model")), "the weights' moving average, or the last weights")
+@click.option("--device", type=Nearest(("cpu", "cuda")), help="where to compute  [default: where it was trained]")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="picture  [default: in RUN/samples]")
-def sample(run, n, sampler, steps, eta, seed, weights, out):
+def sample(run, n, sampler, steps, eta, seed, weights, device, out):
     """Draw images from the trained model in the folder RUN, as one PNG picture.
 
     \b
     minigen sample runs/ddpm-1 --n 100 --seed 7 --out digits.png
     """
+    from .device import NoGPU
     from .report import save_images
     from .train import RunError, load
 
     if out is not None and out.suffix.lower() != ".png":
         raise click.UsageError(f"--out must end in .png, got {out}")
     try:
-        model = load(run, weights)
-    except RunError as error:
+        model = load(run, weights, device)
+    except (RunError, NoGPU) as error:
         raise RunFailed(str(error), 1) from error
     levels = model.process.T
     if sampler == "ddim" and steps > levels:
@@ -254,16 +247,18 @@ def profile(run, steps, by, out):
     \b
     minigen profile runs/ddpm-1 --by module
     """
-    from . import profile as measured
+    from .device import NoGPU
+    from .profiler import clock_for
+    from .profiler import profile as measured
     from .train import RunError
     from .train.start import training_of
 
     try:
         batches, task = training_of(run)
-    except RunError as error:
+    except (RunError, NoGPU) as error:
         raise RunFailed(str(error), 1) from error
     task.step(batches, 0)
-    with measured() as p:
+    with measured(clock=clock_for(task.config.device)) as p:
         for step in range(1, 1 + steps):
             task.step(batches, step)
     click.echo(p.table(by))

@@ -58,9 +58,10 @@ def use_kernels(dialect):
 def dispatch(name, *args, **kwargs):
     """Call the kernel `name` in the dialect that fits its arrays.
 
-    Raises LookupError for an unknown kernel, or for one without the dialect that `use_kernels` asks for.
+    Raises LookupError for an unknown kernel, or for one without the dialect that `use_kernels` asks for; TypeError
+    where that dialect does not fit the arrays.
     """
-    implementation = kernel(name, _forced.get() or _dialect(args))
+    implementation = kernel(name, _dialect(args))
     return implementation(*(args if name in AS_THEY_ARE else map(_plain, args)), **kwargs)
 
 
@@ -75,9 +76,10 @@ def kernel(name, dialect):
 
 
 def _dialect(args):
-    if any(hasattr(a, "__cuda_array_interface__") for a in args):
-        return "cuda"
-    return "numba" if _numba_installed() else "numpy"
+    forced, on_gpu = _forced.get(), any(hasattr(a, "__cuda_array_interface__") for a in args)
+    if forced and on_gpu != (forced == "cuda") and (on_gpu or any(isinstance(a, np.ndarray) for a in args)):
+        raise TypeError(f"use_kernels({forced!r}) does not fit arrays {'on the GPU' if on_gpu else 'of NumPy'}")
+    return forced or ("cuda" if on_gpu else "numba" if _numba_installed() else "numpy")
 
 
 def _plain(a):

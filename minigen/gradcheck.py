@@ -29,6 +29,7 @@ Source   Griewank and Walther, Evaluating Derivatives, 2008, chapter 3 (the dot-
 import numpy as np
 
 from .autograd import grad
+from .device import device_of, to_device
 from .tensor import Tensor
 
 ATTEMPTS = 10  # points tried before a function is called rough
@@ -45,7 +46,8 @@ def check_grads(fn, inputs, order=2, *, samples=2, step=1e-5, rtol=1e-6, seed=0)
 
     fn        takes one Tensor an input, returns a Tensor or a tuple of them; must be deterministic
     inputs    arrays or Tensors, of order 1; floating-point ones are differentiated, in float64; others
-              (labels, indices) are handed to fn as they are
+              (labels, indices) are handed to fn as they are. fn is given Tensors where the first of them lives;
+              points and differences are kept on the CPU
     order     1 or more. Above 1, the gradient recorded for further differentiation (create_graph=True,
               the composed path of a fused operation) must also equal the ordinary one (the fast path)
     samples   random pairs of cotangents and directions; each tests every input alone and all jointly
@@ -58,7 +60,7 @@ def check_grads(fn, inputs, order=2, *, samples=2, step=1e-5, rtol=1e-6, seed=0)
     """
     if order < 1:
         raise ValueError(f"order must be at least 1, got {order}")
-    given = [x.data if isinstance(x, Tensor) else np.asarray(x) for x in inputs]
+    given = [x.data if isinstance(x, Tensor) else x if hasattr(x, "dtype") else np.asarray(x) for x in inputs]
     places = [i for i, x in enumerate(given) if x.dtype.kind == "f"]
     if not places:
         raise ValueError(f"inputs must hold a floating-point array, got {[str(x.dtype) for x in given]}")
@@ -70,11 +72,12 @@ def check_grads(fn, inputs, order=2, *, samples=2, step=1e-5, rtol=1e-6, seed=0)
         y = fn(*values)
         return tuple(y) if isinstance(y, (tuple, list)) else (y,)
 
-    points = [given[i].astype(np.float64) for i in places]
+    device = device_of(given[places[0]])
+    points = [to_device(given[i], "cpu").astype(np.float64) for i in places]
     names = [f"input {i}" for i in places]
     rng = np.random.default_rng(seed)
     for level in range(1, order + 1):
-        check = Check(function, names, level, step, rtol, rng)
+        check = Check(function, device, names, level, step, rtol, rng)
         for _ in range(samples):
             points = check.first_order(points, recorded=level < order)
         points = points + check.cotangents(points)
@@ -98,14 +101,14 @@ def gradients(ys, xs, cotangents, create_graph):
     found = [None] * len(xs)
     if pairs:
         found = grad([y for y, _ in pairs], xs, [c for _, c in pairs], create_graph, allow_unused=True)
-    return [Tensor(np.zeros_like(x.data)) if g is None else g for g, x in zip(found, xs)]
+    return [Tensor(device_of(x.data).xp.zeros_like(x.data)) if g is None else g for g, x in zip(found, xs)]
 
 
 class Check:
     """The first-order check of one function, which may itself be a gradient: `level` counts how often it is one."""
 
-    def __init__(self, function, names, level, step, rtol, rng):
-        self.function, self.names, self.level = function, names, level
+    def __init__(self, function, device, names, level, step, rtol, rng):
+        self.function, self.device, self.names, self.level = function, device, names, level
         self.step, self.rtol, self.rng = step, rtol, rng
         self.inputs = len(names)
 
@@ -130,10 +133,10 @@ class Check:
 
     def evaluate(self, points):
         """The outputs at a point, as arrays."""
-        xs = [Tensor(x.copy(), requires_grad=True) for x in points]
-        ys = [y.data for y in self.function(*xs)]
+        xs = [self.tensor(x, requires_grad=True) for x in points]
+        ys = [y.numpy() for y in self.function(*xs)]
         for name, x, before in zip(self.names, xs, points):
-            if not np.array_equal(x.data, before):
+            if not np.array_equal(x.numpy(), before):
                 raise GradientError(f"order {self.level}: fn changed {name} in place")
         for k, y in enumerate(ys):
             if y.dtype != np.float64:
@@ -141,6 +144,9 @@ class Check:
             if not np.isfinite(y).all():
                 raise GradientError(f"order {self.level}: output {k} is not finite near the inputs: fn's domain?")
         return ys
+
+    def tensor(self, x, requires_grad=False):
+        return Tensor(to_device(x.copy(), self.device), requires_grad)
 
     def loss(self, points, cotangents):
         """L, and the size of its terms, which bounds its rounding error (what fn computes inside is of order 1)."""
@@ -170,13 +176,13 @@ class Check:
 
     def backward(self, points, cotangents, asked, create_graph):
         """The gradients of the inputs numbered in `asked`, as arrays."""
-        xs = [Tensor(x.copy(), requires_grad=True) for x in points]
-        seeds = [Tensor(c.copy()) for c in cotangents]
+        xs = [self.tensor(x, requires_grad=True) for x in points]
+        seeds = [self.tensor(c) for c in cotangents]
         ys = self.function(*xs)
         self.evaluate([x + MOVE for x in points])  # an operation that keeps its state in a shared place is found out
-        results = [g.data for g in gradients(ys, [xs[i] for i in asked], seeds, create_graph)]
+        results = [g.numpy() for g in gradients(ys, [xs[i] for i in asked], seeds, create_graph)]
         for what, tensors, before in (("inputs", xs, points), ("cotangents", seeds, cotangents)):
-            if not all(np.array_equal(t.data, b) for t, b in zip(tensors, before)):
+            if not all(np.array_equal(t.numpy(), b) for t, b in zip(tensors, before)):
                 raise GradientError(f"order {self.level}: backward changed the {what} in place")
         for i, g in zip(asked, results):
             if g.shape != points[i].shape or g.dtype != np.float64:

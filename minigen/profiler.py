@@ -14,16 +14,16 @@ So the times are exclusive (what an operation spends in operations that it makes
 sum is the wall time, whatever happens. What no operation claims is Python around them, in a row of its own.
 
     forward     made while no backward is under way
-    backward    the arithmetic of a fused operation's `backward_fast`, and every operation that a plain
-                backward makes in turn: a Conv2d comes back as Conv2dInputGrad and Conv2dWeightGrad.
-                Both belong to the module in which the operation was made on the way forward.
+    backward    the arithmetic of a fused operation's `backward_fast`, and every operation that a plain backward makes
+                in turn (of a Conv2d: Conv2dInputGrad, Conv2dWeightGrad); all belong to the module that made it
     update      the steps of optimisers and moving averages
     bytes       arrays in and arrays out, each once: the least that must move. A view moves nothing.
     FLOPs       2 for every multiply-add of a product as its formula states it, padding included (FLOPS below).
                 Winograd's convolution does fewer, so its GFLOP/s may exceed what the machine can do. Elementwise
                 work has none here: memory bounds it, and GB/s tells how well it does.
 
-The first call of a kernel compiles it: run one step before the block. On a GPU this would show the time to launch.
+The first call of a kernel compiles it: run one step before the block. A GPU works on while Python goes on, so there
+the clock has to wait for it: profile(clock=gpu_clock), which makes the whole slower than it is unobserved.
 """
 
 import sys
@@ -39,7 +39,7 @@ from typing import NamedTuple
 
 from . import autograd
 from .autograd import Fused, Operation, is_recording
-from .device import device_of
+from .device import cuda, device_of
 from .nn import Module
 from .ops.attention import Attention
 from .ops.conv import Conv2d, Conv2dInputGrad, Conv2dWeightGrad, ResidualConv2d
@@ -55,11 +55,9 @@ NOT_OPERATIONS = (TAPE, OUTSIDE, OWN)
 
 # Multiply-adds by the shapes of the inputs and of the result.
 FLOPS = {
-    Conv2d: lambda x, w, *bias, y: 2 * prod(y) * prod(w[:3]),
-    ResidualConv2d: lambda x, w, r, *bias, y: 2 * prod(y) * prod(w[:3]),
+    **dict.fromkeys((Conv2d, ResidualConv2d, UpsampleConv2d), lambda x, w, *more, y: 2 * prod(y) * prod(w[:3])),
     Conv2dInputGrad: lambda dy, w, y: 2 * prod(dy) * prod(w[:3]),
     Conv2dWeightGrad: lambda x, dy, y: 2 * prod(dy) * prod(y[:3]),
-    UpsampleConv2d: lambda x, w, *bias, y: 2 * prod(y) * prod(w[:3]),
     MatMul: lambda a, b, y: 2 * prod(y) * a[-1],
     Linear: lambda x, w, bias, y: 2 * prod(y) * x[-1],
     Attention: lambda q, k, v, y: 2 * prod(q[:3]) * k[1] * (q[3] + v[3]),  # Q K^T, P V
@@ -263,10 +261,9 @@ def size(array):
 
 def moved(inputs, result):
     """Bytes in and out; none where the result is a view of an input: a reshape, a transpose, a slice."""
-    if result.base is not None:
-        may_share_memory = device_of(result).xp.may_share_memory
-        if any(may_share_memory(x, result) for x in inputs if hasattr(x, "strides")):
-            return 0
+    may_share_memory = device_of(result).xp.may_share_memory
+    if any(may_share_memory(x, result) for x in inputs if hasattr(x, "strides")):
+        return 0
     return sum(map(size, inputs)) + size(result)
 
 
@@ -303,12 +300,23 @@ def block_peak(p):
 _open: Profile | None = None
 
 
+def gpu_clock():
+    """Seconds, once the GPU has done all that was asked of it: then a time is that of the work, not of asking."""
+    cuda().xp.cuda.get_current_stream().synchronize()
+    return perf_counter()
+
+
+def clock_for(device):
+    """The clock that tells how long the work on a device takes."""
+    return gpu_clock if device == "cuda" else perf_counter
+
+
 @contextmanager
 def profile(memory=False, clock=perf_counter):
     """Measure what runs inside the block -> Profile, to be printed or saved as a picture.
 
-    memory   also note the block's peak memory, exactly, with tracemalloc: slower, so look at the times without it
-    clock    a function that returns seconds
+    memory   also note the peak of the CPU's memory, exactly, with tracemalloc: slower, so look at the times without it
+    clock    a function that returns seconds; gpu_clock where the work is done by a GPU
     Only the thread that opened the block is watched. Raises RuntimeError where a profile is open already.
     """
     # While the block is open, the few methods through which everything passes are replaced by ones that first look at

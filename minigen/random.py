@@ -15,19 +15,24 @@ Source   Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC'11, sect
 """
 
 import hashlib
+from functools import partial
 from math import prod
 from operator import index
 
 import numpy as np
 
-from .dispatch import dispatch
+from .device import device as find_device
+from .device import to_device
+from .dispatch import dispatch, kernel
 
 
 class Generator:
     """A stream of random numbers: Philox4x32-10 under the key `seed`, next to draw at `counter`.
 
     seed and counter are whole numbers in [0, 2**64). Raises TypeError or ValueError otherwise. Every
-    draw moves the counter by the positions it uses up: ceil(n / 4) for n words of 32 bits.
+    draw moves the counter by the positions it uses up: ceil(n / 4) for n words of 32 bits. device="cuda" draws
+    the same numbers on the GPU (normals to a few ulps); whole numbers and orders are drawn where they are used, on
+    the CPU.
     """
 
     def __init__(self, seed, counter=0):
@@ -39,19 +44,13 @@ class Generator:
 
     # ------------------------------------------------------------ draws
 
-    def uniform(self, shape, dtype=np.float32):
+    def uniform(self, shape, dtype=np.float32, device="cpu"):
         """Uniform on the open interval (0, 1), on a grid of 2^-23 (float32) or 2^-32 (float64). n words."""
-        shape, n = _size(shape)
-        u = dispatch("philox_uniform", self.seed, self.counter, n, dtype)
-        self._advance(n)
-        return u.reshape(shape)
+        return self._draw("philox_uniform", shape, dtype, device)
 
-    def normal(self, shape, dtype=np.float32):
+    def normal(self, shape, dtype=np.float32, device="cpu"):
         """N(0, 1) by Box-Muller. n words; float32 draws are the float64 draws, rounded."""
-        shape, n = _size(shape)
-        z = dispatch("philox_normal", self.seed, self.counter, n, dtype)
-        self._advance(n)
-        return z.reshape(shape)
+        return self._draw("philox_normal", shape, dtype, device)
 
     def integers(self, low, high, shape):
         """Whole numbers low, ..., high - 1 as int64. 2n words.
@@ -81,11 +80,11 @@ class Generator:
         words = self._words(2 * n).astype(np.uint64)
         return np.argsort(words[0::2] | words[1::2] << np.uint64(32), kind="stable")
 
-    def bernoulli(self, p, shape):
+    def bernoulli(self, p, shape, device="cpu"):
         """True with probability p (to 2^-33), as bool. p: a number, or an array that broadcasts to shape. n words."""
         if not np.all((np.asarray(p) >= 0) & (np.asarray(p) <= 1)):
             raise ValueError(f"bernoulli needs probabilities p in [0, 1], got {p}")
-        return self.uniform(shape, np.float64) < p
+        return self.uniform(shape, np.float64, device) < (to_device(p, device) if np.ndim(p) else p)
 
     # ------------------------------------------------------------ streams and state
 
@@ -113,6 +112,14 @@ class Generator:
             raise ValueError(f"state must hold seed and counter, got {sorted(state)}")
         self.seed = _whole_number("seed", state["seed"])
         self.counter = _whole_number("counter", state["counter"])
+
+    def _draw(self, name, shape, dtype, device):
+        """The numbers where they are wanted: the same stream on every device, and no copy from one to the other."""
+        shape, n = _size(shape)
+        draw = kernel(name, "cuda") if find_device(device).name == "cuda" else partial(dispatch, name)
+        numbers = draw(self.seed, self.counter, n, dtype)
+        self._advance(n)
+        return numbers.reshape(shape)
 
     def _words(self, n):
         words = dispatch("philox_bits", self.seed, self.counter, n)

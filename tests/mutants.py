@@ -54,7 +54,7 @@ TAPE = [
            "in reversed(order)", "in sorted(order, key=lambda n: len(parents_of(n)))",
            "test_tape.py::test_diamond_sums_both_paths_before_it_goes_on"),
     Mutant("use_kernels does not force", "minigen/dispatch.py",
-           "_forced.get() or _dialect(args)", "_dialect(args)",
+           "return forced or (", "return (",
            "test_tape.py::test_forced_kernels_raise_rather_than_fall_back"),
 ]  # fmt: skip
 
@@ -92,7 +92,7 @@ OPERATIONS = [
            "return g * self.output()", "return g * self.output().detach()",
            "test_ops.py::test_gradient_order_2[exp]"),
     Mutant("an index given twice counts once", "minigen/ops/shape.py",
-           "xp.add.at(y, self.index, g)", "y[self.index] = g",
+           "np.add.at(y, self.index, g)", "y[self.index] = g",
            "test_ops.py::test_gradient_order_1[index[repeated]]"),
     Mutant("bias gradient not summed over the batch", "minigen/ops/conv.py",
            "sum_over(g, (0, 1, 2) if bias", "sum_over(g[:1], (0, 1, 2) if bias",
@@ -164,7 +164,7 @@ DIFFUSION = [
            "prediction = model(self.q_sample(x0, t, eps), t)", "prediction = model(self.q_sample(x0, t, eps), t - 1)",
            "test_process.py::test_the_network_is_asked_at_the_level_that_the_noise_was_added_for"),
     Mutant("1: sampled one level below", "minigen/diffusion/samplers.py",
-           "return np.asarray(model(x, levels_of(x, level)))", "return np.asarray(model(x, levels_of(x, level - 1)))",
+           "prediction = model(x, levels_of(x, level))", "prediction = model(x, levels_of(x, level - 1))",
            "test_samplers.py::test_ddpm_asks_the_network_once_at_every_level_from_T_to_1"),
     Mutant("2: ends at level 1", "minigen/diffusion/samplers.py",
            "return [T * i // steps for i in", "return [max(T * i // steps, 1) for i in",
@@ -180,7 +180,7 @@ DIFFUSION = [
            "if level > 1 else None", "if level > 0 else None",
            "test_samplers.py::test_no_noise_is_drawn_or_added_in_the_last_step_nor_at_eta_0"),
     Mutant("4: eps not recomputed after clipping", "minigen/diffusion/samplers.py",
-           'x0, eps = process.x0_and_eps(np.clip(x0, -1, 1), x, t, source="x0")', "x0 = np.clip(x0, -1, 1)",
+           'x0, eps = process.x0_and_eps(x0.clip(-1, 1), x, t, source="x0")', "x0 = x0.clip(-1, 1)",
            "test_samplers.py::test_a_clipped_x0_comes_with_the_eps_that_still_makes_up_x"),
     Mutant("5: linear schedule of T = 1000 at every T", "minigen/diffusion/schedules.py",
            "return np.linspace(1e-4, 0.02, T) * (1000 / T)", "return np.linspace(1e-4, 0.02, T)",
@@ -226,4 +226,16 @@ TRAINING = [
            "test_resume.py::test_resume_equals_the_uninterrupted_run"),
 ]  # fmt: skip
 
-MUTANTS = TAPE + CHECKER + OPERATIONS + DIFFUSION + TRAINING
+GPU = [
+    Mutant("a batch is handed out before it has arrived", "minigen/data/prefetch.py",
+           "self.cupy.cuda.get_current_stream().wait_event(self.sent)", "pass",
+           "test_cuda_training.py::test_batches_that_are_fetched_ahead_are_those_that_were_asked_for"),
+    Mutant("pinned memory is written to while it is copied", "minigen/data/prefetch.py",
+           "self.sent.synchronize()", "pass",
+           "test_cuda_training.py::test_batches_that_are_fetched_ahead_are_those_that_were_asked_for"),
+    Mutant("coefficients of the process stay on the CPU", "minigen/diffusion/process.py",
+           "return to_device(coefficient, device_of(x.data if isinstance(x, Tensor) else x))", "return coefficient",
+           "test_cuda_training.py::test_the_process_works_where_its_arrays_are"),
+]  # fmt: skip
+
+MUTANTS = TAPE + CHECKER + OPERATIONS + DIFFUSION + TRAINING + GPU

@@ -27,6 +27,7 @@ from strategies import (
 )  # fmt: skip
 
 from minigen import ops
+from minigen.device import device_of
 
 
 @dataclass(frozen=True)
@@ -276,7 +277,8 @@ def torch_batch_norm(t, x, gamma, beta, training):
 
 
 def batch_norm_by_running(x, gamma, beta):
-    mean, var = np.full(x.shape[3], 0.5, x.dtype), np.full(x.shape[3], 2.0, x.dtype)
+    xp = device_of(x.data).xp
+    mean, var = xp.full(x.shape[3], 0.5, x.dtype), xp.full(x.shape[3], 2.0, x.dtype)
     return ops.batch_norm(x, gamma, beta, mean, var, training=False)
 
 

@@ -214,9 +214,9 @@ def test_ddpm_asks_the_network_once_at_every_level_from_T_to_1():
 class CountingGenerator(Generator):
     draws = 0
 
-    def normal(self, shape, dtype=np.float32):
+    def normal(self, shape, dtype=np.float32, device="cpu"):
         self.draws += 1
-        return super().normal(shape, dtype)
+        return super().normal(shape, dtype, device)
 
 
 def test_no_noise_is_drawn_or_added_in_the_last_step_nor_at_eta_0():

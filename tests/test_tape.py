@@ -445,13 +445,18 @@ def test_to_the_same_device_is_the_same_tensor():
     assert x.device == "cpu"
 
 
-def test_forced_kernels_raise_rather_than_fall_back():
-    with use_kernels("cuda"), pytest.raises(LookupError, match="kernel 'silu' has no cuda version"):
+def test_forced_kernels_raise_rather_than_fall_back(monkeypatch):
+    with use_kernels("cuda"), pytest.raises(TypeError, match="use_kernels\\('cuda'\\) does not fit arrays of NumPy"):
         ops.silu(leaf())
     with pytest.raises(ValueError, match="one of numpy, numba, cuda, got 'fortran'"), use_kernels("fortran"):
         pass
     with pytest.raises(LookupError, match="no kernel is called 'slu'"):
         dispatch("slu", X)
+    asked: list[str] = []
+    monkeypatch.setattr("minigen.dispatch.kernel", lambda name, dialect: asked.append(dialect) or (lambda x: x))
+    with use_kernels("numpy"):
+        dispatch("silu", X)
+    assert asked == ["numpy"]
 
 
 # ---------------------------------------------------------------- NumPy at the border

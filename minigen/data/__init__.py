@@ -4,6 +4,7 @@ from .batches import Batches
 from .checksums import Verdict
 from .download import DownloadError, download
 from .idx import IdxError, read_idx, write_idx
+from .prefetch import Prefetched
 from .registry import DATA_SETS
 from .sets import ImageSet, check, load, to_model_range, to_uint8
 from .toy import GRID25, RING8, TOY_SETS, Mixture1d, Modes
@@ -19,6 +20,7 @@ __all__ = [
     "ImageSet",
     "Mixture1d",
     "Modes",
+    "Prefetched",
     "Verdict",
     "check",
     "download",

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..device import device_of
 from .checksums import OK, verify
 from .idx import DAMAGED_GZIP, read_idx
 from .registry import DATA_SETS, find_data_set
@@ -155,8 +156,8 @@ def _read_member(archive, name):
 
 
 def to_model_range(images):
-    """uint8 0..255 -> float32 in [-1, 1]. Raises TypeError for another type: it may have been scaled already."""
-    images = np.asarray(images)
+    """uint8 0..255 -> float32 in [-1, 1], where the images are. Raises TypeError for another type: scaled already?"""
+    images = device_of(images).xp.asarray(images)
     if images.dtype != np.uint8:
         raise TypeError(f"images must be uint8, got {images.dtype}")
     return images.astype(np.float32) / np.float32(127.5) - np.float32(1)

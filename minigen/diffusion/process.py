@@ -19,7 +19,8 @@ error of the target, therefore weighs the levels differently in the three forms:
 
     |d eps|^2 = snr_t |d x0|^2        |d v|^2 = (snr_t + 1) |d x0|^2
 
-Shapes   x0, x_t, eps, v (N, ...) float32 or float64, NumPy arrays or Tensors    t (N,) integers 1 ... T
+Shapes   x0, x_t, eps, v (N, ...) float32 or float64, arrays of NumPy or CuPy, or Tensors
+         t (N,) integers 1 ... T, on the CPU
 Source   Ho, Jain and Abbeel, Denoising Diffusion Probabilistic Models, 2020 (eq. 14 is the simple loss, Algorithm 1
          its use). v: Salimans and Ho, Progressive Distillation, 2022, appendix D. Decks 000 "Diffusion kernel",
          "Reparameterization of target", Algorithm 18.1; 002 and 003 Algorithm 1; 004 "Putting it all together".
@@ -28,7 +29,9 @@ Source   Ho, Jain and Abbeel, Denoising Diffusion Probabilistic Models, 2020 (eq
 
 import numpy as np
 
+from ..device import device_of, to_device
 from ..ops import mse
+from ..tensor import Tensor
 
 TARGETS = ("eps", "x0", "v")
 
@@ -117,8 +120,12 @@ class GaussianDiffusion:
 
 
 def at(table, t, x):
-    """table[t] as a coefficient of x: shape (N, 1, ..., 1), looked up in float64, cast to x's dtype last."""
-    return table[t].astype(x.dtype).reshape((-1,) + (1,) * (x.ndim - 1))
+    """table[t] as a coefficient of x: shape (N, 1, ..., 1), looked up in float64, cast to x's dtype last.
+
+    Tables and levels are on the CPU; the N numbers that are asked for go to where x is.
+    """
+    coefficient = table[t].astype(x.dtype).reshape((-1,) + (1,) * (x.ndim - 1))
+    return to_device(coefficient, device_of(x.data if isinstance(x, Tensor) else x))
 
 
 def check_alike(name, array, like):

@@ -32,7 +32,9 @@ import numpy as np
 from tqdm import tqdm
 
 from ..autograd import no_grad
+from ..device import device_of
 from ..kernels._memory import unchanged_weights
+from ..tensor import Tensor
 
 # ---------------------------------------------------------------- DDPM
 
@@ -46,7 +48,7 @@ def ddpm_sample(process, model, start, generator, variance="beta", clip_x0=False
     x = initial(start, generator)
     for level in tqdm(range(process.T, 0, -1), disable=not progress):
         prediction = predict(model, x, level)
-        noise = generator.normal(x.shape, x.dtype) if level > 1 else None
+        noise = generator.normal(x.shape, x.dtype, device_of(x)) if level > 1 else None
         x = ddpm_step(process, x, prediction, level, noise, variance, clip_x0)
     return x
 
@@ -76,7 +78,7 @@ def ddim_sample(process, model, start, generator, steps=50, eta=0.0, clip_x0=Fal
     x = initial(start, generator)
     for level, next_level in zip(tqdm(levels[:-1], disable=not progress), levels[1:]):
         prediction = predict(model, x, level)
-        noise = generator.normal(x.shape, x.dtype) if eta > 0 and next_level > 0 else None
+        noise = generator.normal(x.shape, x.dtype, device_of(x)) if eta > 0 and next_level > 0 else None
         x = ddim_step(process, x, prediction, level, next_level, eta, noise, clip_x0)
     return x
 
@@ -118,7 +120,8 @@ def initial(start, generator):
 def predict(model, x, level):
     """What the network says at `level`, as an array; nothing is recorded for gradients."""
     with no_grad():
-        return np.asarray(model(x, levels_of(x, level)))
+        prediction = model(x, levels_of(x, level))
+    return prediction.data if isinstance(prediction, Tensor) else prediction
 
 
 def levels_of(x, level):
@@ -130,5 +133,5 @@ def estimates(process, x, prediction, level, clip_x0):
     t = levels_of(x, level)
     x0, eps = process.x0_and_eps(prediction, x, t)
     if clip_x0:
-        x0, eps = process.x0_and_eps(np.clip(x0, -1, 1), x, t, source="x0")
+        x0, eps = process.x0_and_eps(x0.clip(-1, 1), x, t, source="x0")
     return x0, eps

@@ -54,7 +54,7 @@ def class_probabilities(images, classifier, batch_size=250):
     """p(k | x): (N, 28, 28, 1) -> (N, 10)"""
     with no_grad():
         parts = [
-            ops.softmax(classifier(Tensor(images[i : i + batch_size].astype(np.float32)))).data
+            ops.softmax(classifier(Tensor(images[i : i + batch_size].astype(np.float32)))).numpy()
             for i in range(0, len(images), batch_size)
         ]
     return np.concatenate(parts)

@@ -20,6 +20,7 @@ Source   Ho et al., NeurIPS 2020, appendix B; Ronneberger et al., MICCAI 2015; d
 
 from .. import nn, ops
 from ..nn import init
+from ..tensor import Tensor
 
 
 class UNet(nn.Module):
@@ -81,7 +82,8 @@ class UNet(nn.Module):
             )
         if x.shape[1] % self.patch or x.shape[2] % self.patch:
             raise ValueError(f"patch must divide the image: got patch={self.patch}, x.shape={x.shape}")
-        emb = ops.sinusoidal_features(t, self.channels, dtype=x.dtype)
+        x, t = (a if isinstance(a, Tensor) else Tensor(a) for a in (x, t))
+        emb = ops.sinusoidal_features(t.to(x.device), self.channels, dtype=x.dtype)
         emb = self.time_out(ops.silu(self.time_in(emb)))
         if self.label is not None:
             emb = emb + self.label(labels)

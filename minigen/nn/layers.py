@@ -159,7 +159,7 @@ class Dropout(Module):
     def forward(self, x):
         if not self.training or self.p == 0:
             return x
-        kept = self.generator.bernoulli(1 - self.p, x.shape)
+        kept = self.generator.bernoulli(1 - self.p, x.shape, x.device)
         return ops.where(kept, x * (1 / (1 - self.p)), 0.0)
 
     def describe(self):

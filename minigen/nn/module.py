@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..device import to_device
+from ..device import overwrite, to_device
 from ..tensor import Tensor
 
 _watcher: ContextVar = ContextVar("watcher", default=None)
@@ -28,7 +28,7 @@ class Parameter(Tensor):
 
     def assign(self, array):
         """Overwrite the values in place. A graph that was recorded with the old ones is refused from now on."""
-        self.data[...] = array
+        overwrite(self.data, array)
         self.version += 1
 
 
@@ -141,7 +141,7 @@ class Module:
             if isinstance(part, Parameter):
                 part.assign(state[name])
             else:
-                part.data[...] = state[name]
+                overwrite(part.data, state[name])
 
     # ---------------------------------------------------------------- printing
 

@@ -3,13 +3,14 @@
 import numpy as np
 
 from ..autograd import Fused, as_tensors
-from ..device import device_of
+from ..device import device_of, to_device
 from ..dispatch import dispatch
 from ..tensor import Tensor
 from .elementwise import exp, where
 from .linear import matmul
 from .reduce import sum as sum_over
 from .shape import transpose
+from .softmax import top
 
 
 class Attention(Fused):
@@ -33,9 +34,8 @@ class Attention(Fused):
         scores = matmul(transpose(q, (0, 2, 1, 3)), transpose(k, (0, 2, 3, 1))) * q.shape[-1] ** -0.5
         if self.mask is not None:
             scores = where(self.mask, scores, -np.inf)
-        xp = device_of(scores.data).xp
-        top = scores.data.max(-1, keepdims=True, initial=-np.inf)
-        e = exp(scores - Tensor(xp.where(xp.isneginf(top), 0, top).astype(scores.dtype)))
+        highest = top(scores).data
+        e = exp(scores - Tensor(device_of(highest).xp.where(highest > -np.inf, highest, 0.0).astype(scores.dtype)))
         total = sum_over(e, -1, keepdims=True)
         nobody = Tensor((total.data == 0).astype(scores.dtype))  # 1 for a query without keys: 0 / 1 and not 0 / 0
         return transpose(matmul(e / (total + nobody), transpose(v, (0, 2, 1, 3))), (0, 2, 1, 3))
@@ -63,11 +63,11 @@ def attention(q, k, v, mask=None):
             "q, k, v must be (N, L, heads, D), (N, M, heads, D), (N, M, heads, E) with D >= 1: "
             f"got q.shape={q.shape}, k.shape={k.shape}, v.shape={v.shape}"
         )
-    return Attention(checked_mask(mask, (n, heads, length, m)))(q, k, v)
+    return Attention(checked_mask(mask, (n, heads, length, m), like=q))(q, k, v)
 
 
-def checked_mask(mask, shape):
-    """The mask as a boolean array that broadcasts to (N, heads, L, M), or None."""
+def checked_mask(mask, shape, like):
+    """The mask as a boolean array that broadcasts to (N, heads, L, M), where `like` lives; or None."""
     if mask is None:
         return None
     mask = mask.data if isinstance(mask, Tensor) else mask
@@ -77,4 +77,4 @@ def checked_mask(mask, shape):
     fits = mask.ndim <= 4 and all(a in (1, b) for a, b in zip(mask.shape[::-1], shape[::-1]))
     if not fits:
         raise ValueError(f"mask must broadcast to (N, heads, L, M) = {shape}, got mask.shape={mask.shape}")
-    return mask
+    return to_device(mask, like.device)

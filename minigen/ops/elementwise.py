@@ -5,7 +5,7 @@ gradient is the sum over the stretched axes: `sum_to`.
 """
 
 from ..autograd import Operation
-from ..device import device_of
+from ..device import device_of, to_device
 from ..dispatch import dispatch
 
 LARGE = 1 << 15  # elements; from here on sums, joins and copies are shared over the threads (kernels/arithmetic.py)
@@ -187,6 +187,7 @@ class Where(Operation):
         self.mask = mask
 
     def forward(self, a, b):
+        self.mask = to_device(self.mask, device_of(a))
         return device_of(a).xp.where(self.mask, a, b)
 
     def backward(self, g, needs):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from ..autograd import Fused, as_tensors
-from ..device import device_of
+from ..device import device_of, to_device
 from ..dispatch import dispatch
 from ..tensor import Tensor
 from .elementwise import astype, cos, sin
@@ -99,7 +99,7 @@ def fourier_features(x, frequencies):
     Source: Tancik et al., Fourier Features Let Networks Learn High Frequency Functions, 2020, eq. 5.
     """
     (x,) = as_tensors("fourier_features", (x,))
-    b = frequencies.data if isinstance(frequencies, Tensor) else np.asarray(frequencies)
+    b = device_of(x.data).xp.asarray(frequencies.data if isinstance(frequencies, Tensor) else frequencies)
     if b.ndim != 2 or x.ndim < 1 or x.shape[-1] != b.shape[0]:
         raise ValueError(f"frequencies must be (D, M) for x (*, D): got x.shape={x.shape}, frequencies.shape={b.shape}")
     rows = reshape(x, (math.prod(x.shape[:-1]), b.shape[0]))
@@ -107,11 +107,15 @@ def fourier_features(x, frequencies):
 
 
 def integers_below(count, name, values, like):
-    """values as int64 where `like` lives. Raises TypeError unless integers, ValueError unless all lie in 0..count-1."""
-    values = device_of(like.data).xp.asarray(values.data if isinstance(values, Tensor) else values)
+    """values as int64 where `like` lives. Raises TypeError unless integers, ValueError unless all lie in 0..count-1.
+
+    They are checked where they come from: looking at values on the GPU makes the CPU wait for it.
+    """
+    values = values.data if isinstance(values, Tensor) else values
+    values = device_of(values).xp.asarray(values)
     if values.dtype.kind not in "iu":
         raise TypeError(f"{name} must be integers, got {values.dtype}")
     outside = (values < 0) | (values >= count)
     if outside.any():
         raise ValueError(f"{name} must lie in 0..{count - 1}, got {int(values[outside][0])}")
-    return values.astype(np.int64)
+    return to_device(values.astype(np.int64), like.device)

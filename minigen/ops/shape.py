@@ -7,7 +7,7 @@ pad <-> slice            concatenate <-> split                  x[index] <-> sca
 import numpy as np
 
 from ..autograd import Operation, as_tensors
-from ..device import device_of
+from ..device import device_of, to_device
 from ..dispatch import dispatch
 from .elementwise import LARGE, sum_to
 
@@ -85,10 +85,13 @@ class ScatterAdd(Operation):
     def forward(self, g):
         xp = device_of(g).xp
         y = xp.zeros(self.shape, g.dtype)
-        if _is_basic(self.index):
-            y[self.index] = g  # a basic index names each element at most once
-        else:
-            xp.add.at(y, self.index, g)
+        if names_each_once(self.index):
+            y[self.index] = g
+        elif xp is np:
+            np.add.at(y, self.index, g)
+        else:  # CuPy's add.at adds in another order, and so to other bits, at every run
+            places = xp.arange(y.size).reshape(self.shape)[self.index].reshape(-1)
+            y = dispatch("embedding_grad", g.reshape(-1, 1), places, y.size).reshape(self.shape)
         return y
 
     def backward(self, g, needs):
@@ -154,8 +157,14 @@ def broadcast_to(x, shape):
 def index(x, key):
     """x[key], as in NumPy: slices, integers, integer arrays, boolean masks, None and Ellipsis."""
     keys = key if isinstance(key, tuple) else (key,)
-    plain = tuple(k.data if hasattr(k, "requires_grad") else np.asarray(k) if isinstance(k, list) else k for k in keys)
+    plain = tuple(index_array(k, like=x) for k in keys)
     return Index(plain if isinstance(key, tuple) else plain[0])(x)
+
+
+def index_array(k, like):
+    """One part of an index: lists, Tensors and arrays as arrays where `like` lives, anything else as it is."""
+    k = k.data if hasattr(k, "requires_grad") else np.asarray(k) if isinstance(k, list) else k
+    return to_device(k, device_of(getattr(like, "data", like))) if hasattr(k, "dtype") else k
 
 
 def concatenate(xs, axis=0):
@@ -204,6 +213,8 @@ def axis_slice(ndim, axis, start, stop):
     return tuple(slice(start, stop) if i == axis % ndim else slice(None) for i in range(ndim))
 
 
-def _is_basic(key):
+def names_each_once(key):
+    """Whether an index can name no element twice: one of slices, integers and masks."""
     keys = key if isinstance(key, tuple) else (key,)
-    return all(isinstance(k, (slice, int, np.integer, type(None), type(Ellipsis))) for k in keys)
+    basic = (slice, int, np.integer, type(None), type(Ellipsis))
+    return all(isinstance(k, basic) or k.dtype == bool for k in keys)

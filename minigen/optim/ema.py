@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
+from ..device import overwrite
 from ..dispatch import dispatch
 from .flat import FlatParameters
 
@@ -66,5 +67,5 @@ class EMA:
             raise ValueError(
                 f"average has shape {state['average'].shape}, but the model has {self.average.shape} weights"
             )
-        self.average[...] = state["average"]
+        overwrite(self.average, state["average"])
         self.updates = int(state["updates"][0])

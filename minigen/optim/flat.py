@@ -5,8 +5,6 @@ kernel call; over 150 tensors of mixed sizes it is 150. So the parameters move i
 each keeps a view of its own part under its own shape: reading and writing go through either.
 """
 
-import numpy as np
-
 from ..device import device_of
 
 
@@ -38,10 +36,11 @@ class FlatParameters:
 
     def gradients(self):
         """Every `p.grad` as a vector; parameters without one count as 0. They stay where backward left them: copying
-        them end to end would take a third of the time of a step."""
+        them end to end would take a third of the time of a step. On a GPU it takes less than a launch for each."""
         xp = device_of(self.data).xp
         grads = [xp.zeros_like(p.data) if p.grad is None else p.grad.data for p in self.parameters]
-        return [xp.ascontiguousarray(g).reshape(-1) for g in grads]
+        parts = [xp.ascontiguousarray(g).reshape(-1) for g in grads]
+        return [xp.concatenate(parts)] if self.parameters[0].device == "cuda" else parts
 
     def changed(self):
         """Tell the tape that the values moved on."""
@@ -49,4 +48,4 @@ class FlatParameters:
             p.version += 1
 
     def zeros(self):
-        return np.zeros_like(self.data)
+        return device_of(self.data).xp.zeros_like(self.data)

@@ -10,6 +10,7 @@ average belong to the step: one pass over the vectors does it all.
 
 import numpy as np
 
+from ..device import overwrite
 from ..dispatch import dispatch
 from .flat import FlatParameters
 
@@ -73,7 +74,7 @@ class Optimizer:
                 raise ValueError(
                     f"state[{name!r}] has shape {state[name].shape}, but the optimiser's is {vector.shape}"
                 )
-            vector[...] = state[name]
+            overwrite(vector, state[name])
         self.steps = int(state["steps"][0])
 
 

@@ -16,6 +16,7 @@ from typing import ClassVar
 import numpy as np
 
 from ..data import to_model_range
+from ..device import to_device
 from ..diffusion import GaussianDiffusion, ddim_sample, ddpm_sample, make_schedule
 from ..diffusion.process import TARGETS
 from ..diffusion.schedules import BETAS
@@ -104,10 +105,14 @@ class DDPM:
         return np.concatenate(parts)
 
     def _sample_batch(self, size, sampler, steps, eta, generator, progress):
-        start = (size, *self.image_shape)
+        start = generator.normal((size, *self.image_shape), device=self.config.device)
         if sampler == "ddpm":
-            return ddpm_sample(self.process, self.network, start, generator, clip_x0=True, progress=progress)
-        return ddim_sample(self.process, self.network, start, generator, steps, eta, clip_x0=True, progress=progress)
+            images = ddpm_sample(self.process, self.network, start, generator, clip_x0=True, progress=progress)
+        else:
+            images = ddim_sample(
+                self.process, self.network, start, generator, steps, eta, clip_x0=True, progress=progress
+            )
+        return to_device(images, "cpu")
 
 
 def stratified_levels(n, T, generator):
@@ -138,18 +143,19 @@ class DDPMTraining(Task):
         """Algorithm 1 on one batch -> loss, grad_norm (before clipping) and lr."""
         config = self.config
         images, _ = batches.batch_at(index)
-        x0 = to_model_range(images)
+        x0 = to_model_range(to_device(images, config.device))
         t = stratified_levels(len(x0), config.T, self.generator)
-        eps = self.generator.normal(x0.shape)
+        eps = self.generator.normal(x0.shape, device=config.device)
         loss = self.model.process.loss(self.network, x0, t, eps)
-        check_finite(loss=loss.item())
+        value = loss.item()  # here the CPU waits for the GPU; the one other place is the norm of the gradient
+        check_finite(loss=value)
 
         self.optimizer.zero_grad()
         loss.backward()
         warmup = min(config.warmup, config.steps // 10)
         self.optimizer.lr = config.lr * warmup_cosine(index, warmup, config.steps)
         norm = self.optimizer.step(max_norm=config.clip_norm, average=self.average)
-        return {"loss": loss.item(), "grad_norm": norm, "lr": self.optimizer.lr}
+        return {"loss": value, "grad_norm": norm, "lr": self.optimizer.lr}
 
     def sample(self, n, generator):
         with self.average.weights():

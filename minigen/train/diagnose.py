@@ -5,8 +5,7 @@ layer to look at is the first in the order of computation. The failed step has c
 random numbers are known, so it can be repeated with a watcher behind every module.
 """
 
-import numpy as np
-
+from ..device import device_of
 from ..nn import watch
 from ..tensor import Tensor
 from .task import NonFinite
@@ -52,4 +51,4 @@ def first_nonfinite_gradient(task):
 
 
 def is_finite(tensor):
-    return bool(np.isfinite(tensor.data).all())
+    return bool(device_of(tensor.data).xp.isfinite(tensor.data).all())

@@ -9,10 +9,11 @@ Nothing is written before the settings are checked, the data is read and the net
 """
 
 import sys
+from dataclasses import replace
 
-from ..data import Batches
+from ..data import Batches, Prefetched
 from ..data import load as load_data
-from ..device import device
+from ..device import device as find_device
 from ..random import Generator
 from .config import SettingError
 from .ddpm import DDPM, DDPMConfig, DDPMTraining
@@ -65,17 +66,21 @@ def resume(out, changes=(), save_images=None):
     return run
 
 
-def load(out, weights="ema"):
+def load(out, weights="ema", device=None):
     """The trained model of a run, ready for `.sample(n)`. weights: "ema", the moving average, or "model", the last.
 
+    device   "cpu" or "cuda"; where the run was trained by default
     Reads only, so the run may be training. Raises RunError where the folder holds no usable checkpoint, ValueError
-    for other weights.
+    for other weights, NoGPU where the device is not there.
     """
     if weights not in ("ema", "model"):
         raise ValueError(f"weights must be 'ema' or 'model', got {weights!r}")
     run = RunFolder(out)
     saved = run.read_config()
     config = config_of(run, saved)
+    if device is not None:
+        config = replace(config, device=device)
+    find_device(config.device)
     found = run.newest_checkpoint(announce)
     if found is None:
         raise RunError(f"{run}: has no checkpoint yet")
@@ -96,9 +101,11 @@ def training_of(out):
 
 def prepare(config):
     """Data and networks by the settings -> Batches, Task. Raises before anything is written, whatever is missing."""
-    device(config.device)
+    find_device(config.device)
     images = load_data(config.data, config.data_dir)
     batches = Batches(images.images, images.labels, config.batch_size, config.seed)
+    if config.device == "cuda":
+        batches = Prefetched(batches)
     return batches, MODELS[config.model][2](config, batches.images.shape[1:])
 
 

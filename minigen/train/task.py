@@ -13,7 +13,7 @@ import math
 
 import numpy as np
 
-from ..device import to_device
+from ..device import overwrite, to_device
 from ..nn import Module
 from ..optim import EMA, Optimizer
 from ..random import Generator
@@ -68,7 +68,7 @@ class Task:
         for name, average in self.averages.items():
             saved = under(f"ema/{name}/", arrays)
             for key, part in self._average_by_name(name):
-                part[...] = saved[key]  # a view of the averaged vector
+                overwrite(part, saved[key])  # a view of the averaged vector
             average.updates = header["ema_updates"][name]
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(under(f"optimizer/{name}/", arrays))
