@@ -10,6 +10,8 @@ version = re.search(r'^__version__ = "(.+)"$', (here / "minigen" / "__init__.py"
 
 TEST = ["pytest>=8", "hypothesis>=6.100"]
 PARITY = ["torch>=2.2"]  # the oracle of the tests and the opponent of the benchmarks; never needed at run time
+# The CUDA kernels compiled for real GPUs where there is none: pinned, since registers are counted in the tests.
+CUDA_CHECK = ["cupy-cuda13x==14.2.0", "nvidia-cuda-nvrtc==13.0.88", "nvidia-cuda-nvdisasm==13.5.37"]
 
 setup(
     name="minigen",
@@ -41,6 +43,7 @@ setup(
     extras_require={
         "cuda12x": ["cupy-cuda12x>=13"],
         "cuda13x": ["cupy-cuda13x>=13.6"],
+        "cuda-check": CUDA_CHECK,
         "test": TEST,
         "parity": PARITY,
         "bench": PARITY,

@@ -12,7 +12,10 @@ import click
 import numpy as np
 from tqdm import tqdm
 
-from . import cases, compare, page, suite
+from minigen.device import NoGPU
+from minigen.device import device as find_device
+
+from . import cases, compare, gpu, page, suite
 from .page import RESULTS
 from .paired import cores
 
@@ -47,14 +50,14 @@ def add_suite(name):
     @click.option("--record", is_flag=True, help="keep a full run: benchmarks/results and benchmarks/RESULTS.md")
     def command(against, device, json_path, plot, text, forms, repetitions, threads, record):
         if device == "cuda":
-            stop("no CUDA kernel has landed yet, so there is nothing to measure on a GPU: leave --device at cpu")
+            require_gpu(name, record)
         chosen = [case for case in getattr(cases, name)() if text in case.name]
         wanted = check_forms(forms) if check_opponent(against) else ()
         if not chosen:
             stop(f"no row of {name} contains {text!r}")
         if record and (text or forms or not against):
             stop("--record keeps full runs only: give --against torch, and neither --filter nor --forms")
-        results = measure(name, chosen, wanted, repetitions, threads)
+        results = measure(name, chosen, wanted, repetitions, threads, device)
         refused = [row["name"] for row in results["results"] if row.get("refused")]
         keep(name, results, json_path, plot, record and not refused)
         if refused:
@@ -62,9 +65,9 @@ def add_suite(name):
             sys.exit(1)
 
 
-def measure(name, chosen, forms, repetitions, threads):
+def measure(name, chosen, forms, repetitions, threads, device):
     """Run the suite under a progress bar, a line a row."""
-    runner = suite.run_memory if name == "memory" else suite.run
+    runner = gpu.run if device == "cuda" else suite.run_memory if name == "memory" else suite.run
     sides = 1 + len(forms) if name == "memory" else 1
     with tempfile.TemporaryDirectory() as folder, tqdm(
         total=len(chosen) * repetitions * sides, desc=name, unit="round", leave=False
@@ -75,6 +78,17 @@ def measure(name, chosen, forms, repetitions, threads):
     for fact, value in figures["machine"].items():
         click.echo(f"  {fact:16} {page.shown(value)}")
     return {**how(), **figures}
+
+
+def require_gpu(name, record):
+    if name != "kernels":
+        stop(f"--device cuda measures kernels only, not {name}")
+    if record:
+        stop("--record keeps figures of the CPU: leave it out with --device cuda, and use --json")
+    try:
+        find_device("cuda")
+    except NoGPU as error:
+        stop(str(error))
 
 
 def check_opponent(against):
@@ -149,6 +163,23 @@ def ddpm(seeds, samples, picture):
 
     rows = measure([int(seed) for seed in seeds.split(",")], samples, picture)
     write("ddpm", rows)
+
+
+@main.command("cuda-facts")
+@click.option("--record", is_flag=True, help="write benchmarks/results/cuda-facts.json and CUDA_FACTS.md")
+def cuda_facts(record):
+    """What each CUDA kernel asks of a GPU, counted on the CPU and read from the compiler (extra cuda-check)."""
+    from . import cuda_facts as facts
+
+    _, nvrtc = facts.harness()
+    if nvrtc.missing():
+        stop(nvrtc.missing())
+    figures = facts.facts()
+    click.echo("\n".join(facts.table(figures)))
+    if record:
+        write("cuda-facts", figures)
+        facts.PAGE.write_text(facts.page(json.loads((RESULTS / "cuda-facts.json").read_text())))
+        click.echo(f"written to {facts.PAGE}")
 
 
 def how():

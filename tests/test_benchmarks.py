@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -148,11 +149,18 @@ def test_a_missing_torch_is_one_line_that_names_the_extra(command, monkeypatch):
     ]
 
 
-def test_cuda_is_refused_in_one_line(command):
+def test_a_missing_gpu_is_one_line(command, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
     done = command("kernels", "--device", "cuda")
-    assert done.exit_code == 2
-    assert len(done.output.splitlines()) == 1
-    assert "no CUDA kernel has landed yet" in done.output
+    assert (done.exit_code, len(done.output.splitlines())) == (2, 1)
+    assert done.output.startswith("error: device 'cuda' needs CuPy: pip install 'minigen[cuda12x]'")
+
+
+def test_on_a_gpu_only_kernels_are_measured_and_nothing_is_recorded(command, cupy):
+    for arguments, message in ((["models"], "measures kernels only, not models"), (["kernels", "--record"], "--json")):
+        done = command(*arguments, "--device", "cuda")
+        assert (done.exit_code, len(done.output.splitlines())) == (2, 1)
+        assert message in done.output
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,22 @@
-"""Our side of the kernel rows: convolutions through `dispatch`, the rest through the operations a user calls."""
+"""Our side of the kernel rows: convolutions through `dispatch`, the rest through the operations a user calls.
+
+The form is "numba", or "cuda" for arrays on the GPU.
+"""
 
 from benchmarks.paired import Work
 from benchmarks.sides.data import kernel_inputs
 from minigen import Tensor, grad, ops
+from minigen.device import to_device
 from minigen.dispatch import dispatch
 from minigen.nn import Parameter
 from minigen.optim import AdamW
 
 
 def prepare(case, form, folder):
-    run = BUILD[case["shape"]["kernel"]](case["shape"], **kernel_inputs(case))
-    return Work(run, run)
+    device = "cuda" if form == "cuda" else "cpu"
+    inputs = {name: to_device(array, device) for name, array in kernel_inputs(case).items()}
+    run = BUILD[case["shape"]["kernel"]](case["shape"], **inputs)
+    return Work(run, lambda: {name: to_device(array, "cpu") for name, array in run().items()})
 
 
 def conv(shape, x, w, dy):

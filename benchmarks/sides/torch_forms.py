@@ -10,13 +10,16 @@ torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))  # benchmarks/paired.p
 IMAGE, FILTER, TOKENS = (0, 2, 3, 1), (2, 3, 1, 0), (0, 2, 1, 3)  # the axes of PyTorch's arrays in minigen's order
 
 
+DEVICE = "cpu"  # benchmarks/gpu.py says "cuda"
+
+
 def layout(form):
     return torch.contiguous_format if form == "nchw" else torch.channels_last
 
 
 def tensor(array):
     """A PyTorch tensor of its own, in the order of the array's axes."""
-    return torch.from_numpy(np.array(array, order="C"))
+    return torch.from_numpy(np.array(array, order="C")).to(DEVICE)
 
 
 def image(array, form):
@@ -34,7 +37,7 @@ def compiled(function, form):
 
 def ours(value, axes=None):
     """Back to NumPy, with the axes of images and filters in our order."""
-    array = value.detach().numpy()
+    array = value.detach().cpu().numpy()
     return array.transpose(axes) if axes and array.ndim == 4 else array
 
 
