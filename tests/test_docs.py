@@ -16,7 +16,7 @@ from minigen.autograd import Operation
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "kernels/README.md", *sorted(DOCS.glob("*.md"))]
 
 LINK = re.compile(r"\[((?:[^\[\]`]|`[^`]*`)*)\]\(([^()\s]+)\)")  # [text](target)
 EQUATION_OR_SHAPE = re.compile(r" = |->|\w\[\w|\(\*|\bshape|\bax[ei]s\b")
@@ -111,6 +111,24 @@ def test_a_dead_reference_is_seen(tmp_path, reference, expected):
     assert found is None if expected is None else expected in found
 
 
+# ---------------------------------------------------------------- quotations
+
+
+def quotations(text):
+    """(path, lines) of every fenced block that begins with a comment that names a file."""
+    for block in re.findall(r"^ *```\w+\n(.*?)^ *```", text, re.S | re.M):
+        first, *lines = (line.strip() for line in block.splitlines() if line.strip())
+        yield first.removeprefix("//").removeprefix("#").strip(), lines
+
+
+def test_the_page_on_kernels_quotes_what_is_there():
+    found = list(quotations((ROOT / "kernels/README.md").read_text()))
+    assert len(found) >= 4
+    for path, lines in found:
+        there = {line.strip() for line in (ROOT / path).read_text().splitlines()}
+        assert set(lines) - there == set(), path
+
+
 # ---------------------------------------------------------------- links
 
 
@@ -119,7 +137,7 @@ def link_targets(text):
     return [target for _, target in LINK.findall(re.sub(r"^```.*?^```", "", text, flags=re.S | re.M))]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_relative_link_leads_somewhere(page):
     targets = [target.partition("#")[0] for target in link_targets(page.read_text()) if "://" not in target]
     missing = {target for target in targets if target and not (page.parent / target).exists()}
