@@ -1,6 +1,8 @@
 """The CUDA kernels compiled for real GPUs, and held to the committed facts: benchmarks/CUDA_FACTS.md.
 
-After a change on purpose: python -m benchmarks cuda-facts --record
+Slow: every program is compiled for four architectures. After a change on purpose:
+
+    python -m benchmarks cuda-facts --record
 """
 
 import json
@@ -12,6 +14,8 @@ from cuda_on_cpu import build, nvrtc, standin
 from benchmarks import cuda_facts
 from benchmarks.page import RESULTS
 from minigen.kernels import _cuda
+
+pytestmark = pytest.mark.slow
 
 KERNELS = _cuda.Path(_cuda.__file__).parent
 RECORD = json.loads((RESULTS / "cuda-facts.json").read_text())
