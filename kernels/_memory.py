@@ -5,6 +5,7 @@ import math
 import mmap
 import sys
 import threading
+import weakref
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -27,26 +28,28 @@ def scratch(name, shape, dtype):
 def unchanged_weights():
     """Inside, what kernels derive from weights alone is worked out once and kept: for sampling, where every step meets
     the same weights. Whoever enters promises not to change them before leaving."""
-    token = _derived.set({})
+    kept: dict = {}
+    token = _derived.set(kept)
     try:
         yield
     finally:
         _derived.reset(token)
+        kept.clear()
 
 
 def derived(name, weights, shape, dtype):
     """Memory for what is derived from an array of weights -> (memory, whether it holds that already).
 
-    Inside `unchanged_weights` it is kept with its array; outside it is scratch.
+    Inside `unchanged_weights` it is kept for as long as the array lives; outside it is scratch.
     """
     kept = _derived.get()
     if kept is None:
         return scratch(name, shape, dtype), False
-    key = name, weights.ctypes.data, weights.shape
+    key = name, id(weights)
     filled = key in kept
-    if not filled:
-        kept[key] = weights, np.empty(shape, dtype)  # the array too: else its address could become another's
-    return kept[key][1], filled
+    if not filled:  # an array that passes, such as a group's part of the weights, takes its entry along when it goes
+        kept[key] = np.empty(shape, dtype), weakref.ref(weights, lambda _: kept.pop(key, None))
+    return kept[key][0], filled
 
 
 _derived: ContextVar[dict | None] = ContextVar("derived", default=None)
