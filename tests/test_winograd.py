@@ -121,6 +121,16 @@ def test_filters_are_transformed_once_while_the_weights_stay(monkeypatch):
 
 
 @needs_numba
+def test_weights_that_pass_leave_nothing_behind():
+    x, weight, _, _ = problem(1, 8, 8, 32, 32, UNIT)
+    x, weight = x.astype(np.float32), weight[:, :, :16].astype(np.float32)
+    with _memory.unchanged_weights():
+        for _ in range(3):  # each group's filters are copied into an array of their own
+            conv.conv2d_numba(x, weight, None, UNIT, UNIT, UNIT, 2)
+        assert not _memory._derived.get()
+
+
+@needs_numba
 @given(n=st.integers(1, 2), h=st.integers(2, 7), w=st.integers(2, 7), k=st.sampled_from([16, 21]))
 def test_a_doubled_image_is_convolved_without_the_planes_that_vanish(n, h, w, k):
     g = Generator(0)
