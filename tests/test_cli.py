@@ -7,15 +7,16 @@ import sys
 import time
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 from tiny import SETTINGS, flags, make_data
 
-from minigen import cli
+from minigen import cli, pictures
 from minigen.report import GAP, image_grid, save_images
-from minigen.train import DDPMConfig, RunFolder, SettingError
+from minigen.train import DDPM, DDPMConfig, RunFolder, SettingError
 from minigen.train.config import TrainConfig
 
 TINY = {**SETTINGS, "steps": 2, "sample_every": 1000, "checkpoint_every": 1000}
@@ -110,7 +111,6 @@ def test_settings_from_json_name_what_they_do_not_know():
         (["data", "chek"], "check"),
         (["data", "check", "fashon-mnist"], "fashion-mnist"),
         (["data", "download", "cifar"], "cifar10"),
-        (["sample", ".", "--sampler", "dimm"], "ddim"),
     ],
 )
 def test_a_misspelt_name_suggests_the_nearest(minigen, args, hint):
@@ -211,11 +211,67 @@ def test_train_resume_sample_from_the_shell(minigen, tiny_flags):
     assert (code, out.strip()) == (0, "five.png")
     assert Image.open("five.png").size == (3 * (8 + GAP) + GAP, 2 * (8 + GAP) + GAP)
     code, out, _ = minigen("sample", "runs/ddpm-1", "--n", "2", "--sampler", "ddpm", "--weights", "model")
-    assert (code, out.strip()) == (0, "runs/ddpm-1/samples/ddpm-2-seed-0-model.png")
+    assert (code, out.strip()) == (0, "runs/ddpm-1/samples/2-seed-0-model-sampler-ddpm.png")
     assert Path(out.strip()).exists()
     code, _, err = minigen("sample", "runs/ddpm-1")
     assert code == 2
-    assert "--steps must be at most 8" in err
+    assert "steps must be at most 8" in err
+    code, out, _ = minigen("sample", "--n", "2", "runs/ddpm-1", "--help")
+    assert code == 0
+    assert all(f"--{entry.name} " in out for entry in fields(DDPM.Sampling))
+    code, _, err = minigen("sample", "runs/ddpm-1", "--sampler", "dimm")
+    assert code == 2
+    assert "did you mean 'ddim'" in err
+    code, _, err = minigen("sample", "runs/ddpm-1", "--eta", "1.5")
+    assert code == 2
+    assert "eta must be at least 0 and at most 1, got 1.5" in err
+
+
+# ---------------------------------------------------------------- eval, plot
+
+
+class Scored:
+    """A model with a likelihood, in place of the one that a run holds."""
+
+    def nll(self, images, generator, samples=None, progress=False):
+        return {"nll": float(len(images)), "samples": samples or 7, "seed": generator.seed}
+
+
+def test_eval_prints_and_writes_what_the_model_says_of_the_test_images(minigen, tiny_flags, monkeypatch):
+    assert minigen(*tiny_flags, "--out", "r")[0] == 0
+    assert minigen("eval", "r")[0] == 2
+    monkeypatch.setattr("minigen.train.held_out", lambda run: SimpleNamespace(images=np.zeros(20)))
+    monkeypatch.setattr("minigen.train.load", lambda run, weights, device: Scored())
+    code, out, _ = minigen("eval", "r", "--nll", "--seed", "3", "--json", "n.json")
+    assert code == 0
+    assert [line.split() for line in out.splitlines()] == [["nll", "20"], ["samples", "7"], ["seed", "3"]]
+    assert json.loads(Path("n.json").read_text()) == {"nll": 20.0, "samples": 7, "seed": 3}
+    code, out, _ = minigen("eval", "r", "--nll", "--n", "5", "--samples", "9")
+    assert "5\n" in out and "9\n" in out
+    monkeypatch.setattr("minigen.train.load", lambda run, weights, device: object())
+    code, _, err = minigen("eval", "r", "--nll")
+    assert code == 2
+    assert "has no likelihood" in err
+
+
+PICTURE = np.arange(12, dtype=np.uint8).reshape(3, 4, 1)
+
+
+@pytest.mark.parametrize(("picture", "suffix"), [(PICTURE, ".png"), ([PICTURE, PICTURE + 1], ".gif")])
+def test_plot_writes_a_picture_or_a_film(minigen, tiny_flags, monkeypatch, picture, suffix):
+    assert minigen(*tiny_flags, "--out", "r")[0] == 0
+    monkeypatch.setattr("minigen.train.held_out", lambda run: None)
+    monkeypatch.setitem(pictures.PICTURES, "ddpm", {"strip": "nowhere:strip"})
+    monkeypatch.setattr(pictures, "import_module", lambda *_: SimpleNamespace(strip=lambda *_: picture))
+    code, out, _ = minigen("plot", "r", "strip")
+    assert (code, out.strip()) == (0, f"r/strip{suffix}")
+    image = Image.open(out.strip())
+    assert getattr(image, "n_frames", 1) == (2 if suffix == ".gif" else 1)
+    np.testing.assert_array_equal(np.asarray(image.convert("L")), PICTURE[..., 0])
+    code, _, err = minigen("plot", "r", "stirp")
+    assert code == 2
+    assert "there are: strip; did you mean 'strip'?" in err
+    assert minigen("plot", "r", "strip", "--out", "strip.bmp")[0] == 2
 
 
 def test_profile_shows_where_a_step_goes_and_leaves_the_run_alone(minigen, tiny_flags):

@@ -204,9 +204,9 @@ def test_a_run_on_the_gpu_goes_into_a_folder_that_the_cpu_can_read(data_dir, tmp
     assert {p.device for p in there.network.parameters()} == {"cuda"}
     assert {p.device for p in here.network.parameters()} == {"cpu"}
     for sampler in ("ddim", "ddpm"):
-        images = there.sample(2, sampler, steps=4, eta=1.0, seed=1)
+        images = there.sample(2, sampler=sampler, steps=4, eta=1.0, seed=1)
         assert isinstance(images, np.ndarray)
-        assert_close(images, here.sample(2, sampler, steps=4, eta=1.0, seed=1), "norm", 2, what=sampler)
+        assert_close(images, here.sample(2, sampler=sampler, steps=4, eta=1.0, seed=1), "norm", 2, what=sampler)
 
 
 def test_a_run_on_the_gpu_is_resumed_bit_for_bit(data_dir, tmp_path, cupy):

@@ -15,7 +15,7 @@ LAYERS = [  # from the ground up; a module may import its own layer and those be
     ["minigen.nn", "minigen.optim", "minigen.random", "minigen.gradcheck"],
     ["minigen.models", "minigen.diffusion"],
     ["minigen.train", "minigen.metrics", "minigen.data"],
-    ["minigen.cli", "minigen.report", "minigen.info", "minigen.profiler", "minigen.flame"]
+    ["minigen.cli", "minigen.report", "minigen.pictures", "minigen.info", "minigen.profiler", "minigen.flame"]
     + ["minigen.__init__", "minigen.__main__"],
 ]
 NEVER = {"torch", "jax", "tensorflow", "sklearn", "pickle"}

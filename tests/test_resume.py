@@ -158,7 +158,7 @@ def test_a_loaded_model_samples_the_same_images_for_the_same_seed(whole):
     np.testing.assert_array_equal(images, model.sample(5, steps=4, seed=1))  # no dropout
     np.testing.assert_array_equal(images, load(whole.path).sample(5, steps=4, seed=1))
     assert not np.array_equal(images, model.sample(5, steps=4, seed=2))
-    assert model.sample(5, "ddpm", batch_size=2).shape == (5, 8, 8, 1)
+    assert model.sample(5, sampler="ddpm", batch_size=2).shape == (5, 8, 8, 1)
 
 
 def test_load_reads_a_run_that_is_in_use(whole):

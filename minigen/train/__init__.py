@@ -5,7 +5,7 @@ from .config import SettingError
 from .ddpm import DDPM, DDPMConfig, DDPMTraining
 from .loop import Diverged, Stopped
 from .run_folder import RunError, RunFolder
-from .start import MODELS, load, resume, start
+from .start import MODELS, held_out, load, resume, start
 
 __all__ = [
     "DDPM",
@@ -18,6 +18,7 @@ __all__ = [
     "RunFolder",
     "SettingError",
     "Stopped",
+    "held_out",
     "load",
     "resume",
     "start",

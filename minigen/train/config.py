@@ -4,6 +4,7 @@
     class DDPMConfig(TrainConfig):
         T: int = setting(1000, "noise levels", at_least=1)
 
+A model's class names a second one, `Sampling`: the settings of its `sample`, and flags of `minigen sample`.
 `setting` keeps the help text and the limits beside the default. Making the dataclass checks every value,
 wherever it came from: Python, a flag or a file.
 """
@@ -18,13 +19,15 @@ class SettingError(ValueError):
     """A setting that cannot be used: its name, the value given and what was expected."""
 
 
-def setting(default: Any, help: str, choices=(), at_least=-math.inf, below=math.inf, resumable=False) -> Any:
-    """A dataclass field with its default, its help text and its limits, at_least <= value < below.
+def setting(
+    default: Any, help: str, choices=(), at_least=-math.inf, below=math.inf, at_most=math.inf, resumable=False
+) -> Any:
+    """A dataclass field with its default, its help text and its limits, at_least <= value < below, value <= at_most.
 
     choices     the values allowed, or a function that gives them
     resumable   whether a resumed run may be given another value
     """
-    limits = {"choices": choices, "at_least": at_least, "below": below}
+    limits = {"choices": choices, "at_least": at_least, "below": below, "at_most": at_most}
     return field(default=default, metadata={"help": help, "resumable": resumable, **limits})
 
 
@@ -35,8 +38,17 @@ def _data_sets():
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """What every model's training has. Raises SettingError for a value of the wrong type or beyond its limits."""
+class Settings:
+    """Fields made by `setting`, all checked: SettingError for a value of the wrong type or beyond its limits."""
+
+    def __post_init__(self):
+        for entry in fields(self):
+            check_setting(entry, getattr(self, entry.name))
+
+
+@dataclass(frozen=True)
+class TrainConfig(Settings):
+    """What every model's training has."""
 
     model: ClassVar[str]
 
@@ -53,10 +65,6 @@ class TrainConfig:
     device: str = setting("cpu", "where to compute", choices=("cpu", "cuda"))
     checkpoint_every: int = setting(100, "steps between checkpoints", at_least=1)
     sample_every: int = setting(1000, "steps between sample pictures", at_least=1)
-
-    def __post_init__(self):
-        for entry in fields(self):
-            check_setting(entry, getattr(self, entry.name))
 
     def to_dict(self):
         """The settings by name, as JSON can hold them."""
@@ -89,9 +97,10 @@ def check_setting(entry, value):
         hint = did_you_mean(value, options)
         raise SettingError(f"{entry.name} must be one of {', '.join(options)}, got {value!r}{hint}")
     numbers = value if expected is tuple else (value,) if expected in (int, float) else ()
-    if not all(limits["at_least"] <= number < limits["below"] for number in numbers):
-        above = f" and below {limits['below']}" if limits["below"] < math.inf else ""
-        raise SettingError(f"{entry.name} must be at least {limits['at_least']}{above}, got {value!r}")
+    low, below, high = limits["at_least"], limits["below"], limits["at_most"]
+    if not all(low <= number < below and number <= high for number in numbers):
+        above = f" and below {below}" if below < math.inf else f" and at most {high}" if high < math.inf else ""
+        raise SettingError(f"{entry.name} must be at least {low}{above}, got {value!r}")
 
 
 def choices_of(entry):

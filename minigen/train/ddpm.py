@@ -23,7 +23,7 @@ from ..diffusion.schedules import BETAS
 from ..models.unet import UNet
 from ..optim import EMA, AdamW, warmup_cosine
 from ..random import Generator
-from .config import SettingError, TrainConfig, setting
+from .config import SettingError, Settings, TrainConfig, setting
 from .task import Task, check_finite
 
 SAMPLERS = ("ddim", "ddpm")
@@ -58,12 +58,23 @@ class DDPMConfig(TrainConfig):
             raise SettingError(f"attention_levels must be below {levels}, the levels, got {self.attention_levels}")
 
 
+@dataclass(frozen=True)
+class DDPMSampling(Settings):
+    """How a DDPM is sampled, and the flags of `minigen sample` for it."""
+
+    sampler: str = setting("ddim", "ddpm visits every noise level", choices=SAMPLERS)
+    steps: int = setting(50, "steps of ddim", at_least=1)
+    eta: float = setting(0.0, "noise of ddim; 0: none, 1: as much as ddpm", at_least=0, at_most=1)
+
+
 class DDPM:
     """Denoising diffusion: a U-Net, and the process that gives its predictions their meaning.
 
     image_shape   (H, W, C) of one image
     generator     of the initial weights, and of dropout in training
     """
+
+    Sampling = DDPMSampling
 
     def __init__(self, config, image_shape, generator):
         self.config, self.image_shape = config, tuple(image_shape)
@@ -84,33 +95,36 @@ class DDPM:
         ).to(config.device)
         self.networks = {"unet": self.network}
 
-    def sample(self, n, sampler="ddim", steps=50, eta=0.0, seed=0, batch_size=128, progress=False):
+    def sample(self, n, seed=0, batch_size=128, progress=False, **settings):
         """-> n images (n, H, W, C), float32, pixels near [-1, 1]; the same ones for the same arguments.
 
-        sampler "ddim" takes `steps` steps (at most T) with noise `eta`; "ddpm" visits all T levels and uses neither.
-        seed: a whole number, or the Generator to draw from. Raises ValueError for n < 1 or an unknown sampler.
+        settings  those of DDPMSampling: "ddim" takes `steps` steps (at most T) with noise `eta`; "ddpm" visits all T
+                  levels and uses neither
+        seed      a whole number, or the Generator to draw from
+        Raises ValueError for n < 1, SettingError for settings that cannot be used.
         """
         if n < 1:
             raise ValueError(f"n must be at least 1, got {n}")
-        if sampler not in SAMPLERS:
-            raise ValueError(f"sampler must be one of {', '.join(SAMPLERS)}, got {sampler!r}")
+        how = self.Sampling(**settings)
+        if how.sampler == "ddim" and how.steps > self.process.T:
+            raise SettingError(f"steps must be at most {self.process.T}, the model's noise levels, got {how.steps}")
         generator = seed if isinstance(seed, Generator) else Generator(seed)
         sizes = [min(batch_size, n - done) for done in range(0, n, batch_size)]
         training = self.network.training
         self.network.eval()
         try:
-            parts = [self._sample_batch(size, sampler, steps, eta, generator, progress) for size in sizes]
+            parts = [self._sample_batch(size, how, generator, progress) for size in sizes]
         finally:
             self.network.train(training)
         return np.concatenate(parts)
 
-    def _sample_batch(self, size, sampler, steps, eta, generator, progress):
+    def _sample_batch(self, size, how, generator, progress):
         start = generator.normal((size, *self.image_shape), device=self.config.device)
-        if sampler == "ddpm":
+        if how.sampler == "ddpm":
             images = ddpm_sample(self.process, self.network, start, generator, clip_x0=True, progress=progress)
         else:
             images = ddim_sample(
-                self.process, self.network, start, generator, steps, eta, clip_x0=True, progress=progress
+                self.process, self.network, start, generator, how.steps, how.eta, clip_x0=True, progress=progress
             )
         return to_device(images, "cpu")
 

@@ -99,6 +99,13 @@ def training_of(out):
     return prepare(config_of(run, run.read_config()))
 
 
+def held_out(out):
+    """The test images of the data set that the run in `out` learned from -> ImageSet."""
+    run = RunFolder(out)
+    config = config_of(run, run.read_config())
+    return load_data(config.data, config.data_dir, "test")
+
+
 def prepare(config):
     """Data and networks by the settings -> Batches, Task. Raises before anything is written, whatever is missing."""
     find_device(config.device)
