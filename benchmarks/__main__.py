@@ -165,6 +165,23 @@ def ddpm(seeds, samples, picture):
     write("ddpm", rows)
 
 
+@main.command()
+@click.option("--data-dir", help="folder that holds MNIST")
+@click.option("--folder", default="runs/vae-benchmark", show_default=True, help="where the runs are kept")
+@click.option("--stage", "stages", multiple=True, help="only this one, several times for several [default: all]")
+@click.option("--shorten", default=1, show_default=True, help="a trial: so many times fewer steps, images and samples")
+@click.option("--picture", type=click.Path(path_type=Path), help="also draw likelihood against epochs there")
+def vae(data_dir, folder, stages, shorten, picture):
+    """The published likelihoods of VAE and IWAE on binarised MNIST; about two hours of one core, resumable."""
+    from .vae import STAGES, draw, measure
+
+    rows = measure(folder, data_dir, stages or tuple(STAGES), shorten)
+    if set(rows) == set(STAGES) and shorten == 1:
+        write("vae", rows)
+    if picture:
+        draw(rows, picture)
+
+
 @main.command("cuda-facts")
 @click.option("--record", is_flag=True, help="write benchmarks/results/cuda-facts.json and CUDA_FACTS.md")
 def cuda_facts(record):

@@ -6,10 +6,12 @@ from .ddpm import DDPM, DDPMConfig, DDPMTraining
 from .loop import Diverged, Stopped
 from .run_folder import RunError, RunFolder
 from .start import MODELS, held_out, load, resume, start
+from .vae import VAE, VAEConfig, VAETraining
 
 __all__ = [
     "DDPM",
     "MODELS",
+    "VAE",
     "CheckpointError",
     "DDPMConfig",
     "DDPMTraining",
@@ -18,6 +20,8 @@ __all__ = [
     "RunFolder",
     "SettingError",
     "Stopped",
+    "VAEConfig",
+    "VAETraining",
     "held_out",
     "load",
     "resume",

@@ -20,8 +20,12 @@ from .ddpm import DDPM, DDPMConfig, DDPMTraining
 from .loop import fit
 from .run_folder import RunError, RunFolder, create_numbered
 from .task import under
+from .vae import VAE, VAEConfig, VAETraining
 
-MODELS = {"ddpm": (DDPMConfig, DDPM, DDPMTraining)}  # by name: settings, model, training
+MODELS = {  # by name: settings, model, training
+    "ddpm": (DDPMConfig, DDPM, DDPMTraining),
+    "vae": (VAEConfig, VAE, VAETraining),
+}
 RUNS = "runs"  # where numbered run folders go
 
 
