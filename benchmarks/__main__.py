@@ -175,7 +175,7 @@ def vae(data_dir, folder, stages, shorten, picture):
     """The published likelihoods of VAE and IWAE on binarised MNIST; about two hours of one core, resumable."""
     from .vae import STAGES, draw, measure
 
-    rows = measure(folder, data_dir, stages or tuple(STAGES), shorten)
+    rows = measure(folder, data_dir, stages or tuple(STAGES), shorten, how()["commit"])
     if set(rows) == set(STAGES) and shorten == 1:
         write("vae", rows)
     if picture:

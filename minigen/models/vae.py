@@ -16,7 +16,7 @@ from ..nn import init
 
 
 class MLP(nn.Module):
-    """Linear layers with tanh between them; `widths` are inputs, hidden units ..., outputs. Two widths: one linear map."""
+    """Linear layers with tanh between them. widths: inputs, hidden units ..., outputs; two: one linear map."""
 
     def __init__(self, widths, generator):
         pairs = zip(widths, widths[1:])

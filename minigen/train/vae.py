@@ -116,34 +116,37 @@ class VAE:
 
     # ------------------------------------------------------------ bounds and likelihoods
 
-    def log_weights(self, x, eps):
-        """ln p(x, z_i) / q(z_i | x) for z_i = mu(x) + sigma(x) eps_i -> log_w, log_px (N, K), mu, logvar (N, D)
+    def sampled(self, x, eps):
+        """z_i = mu(x) + sigma(x) eps_i, decoded -> log_px = ln p(x | z_i) (N, K), z (N, K, D), mu, logvar (N, D)
 
-        x array (N, H, W, C), eps array (N, K, D)
+        x array (N, H, W, C), eps Tensor (N, K, D)
         """
         n, k, d = eps.shape
         mu, logvar = self.network.encode(Tensor(x))
-        z = reparametrise(mu, logvar, Tensor(eps))
+        z = reparametrise(mu, logvar, eps)
         y = self.network.decode(z.reshape(n * k, d))
         repeated = x if k == 1 else device_of(x).xp.repeat(x, k, axis=0)
-        log_px = self.network.likelihood.log_prob(repeated, y).reshape(n, k)
-        return log_weights(log_px, z, Tensor(eps), logvar), log_px, mu, logvar
+        return self.network.likelihood.log_prob(repeated, y).reshape(n, k), z, mu, logvar
 
     def bound(self, x, eps):
         """The lower bound of ln p(x) of each image, in nats: the ELBO with its KL by formula for K = 1, else IWAE_K.
 
         x array (N, H, W, C), eps array (N, K, D) -> Tensor (N,)
         """
-        log_w, log_px, mu, logvar = self.log_weights(x, eps)
-        return elbo(log_px, mu, logvar) if eps.shape[1] == 1 else iwae_bound(log_w)
+        eps = Tensor(eps)
+        log_px, z, mu, logvar = self.sampled(x, eps)
+        if eps.shape[1] == 1:
+            return elbo(log_px, mu, logvar)
+        return iwae_bound(log_weights(log_px, z, eps, logvar))
 
     def nll(self, images, generator, samples=None, progress=False):
-        """-ln p(x) in nats, by `samples` (5000) importance samples an image -> {"nll", "standard_error", "images", "samples"}
+        """-ln p(x) in nats, by `samples` (5000) importance samples an image.
 
             -ln p(x) ~ -ln (1/K) sum_i w_i        z_i ~ q(z | x)
 
         On average over the draws this is above the truth by what IWAE_K lacks. Grey images are binarised once.
-        images uint8 (N, H, W, C). The standard error is that of the mean over the images.
+        images uint8 (N, H, W, C) -> {"nll", "standard_error", "images", "samples"}: the mean over the images, its
+        standard error, and how many there were of both. Raises ValueError for samples < 1.
         """
         samples = 5000 if samples is None else samples
         if samples < 1:
@@ -163,8 +166,9 @@ class VAE:
                 log_w = []
                 for begin in range(0, samples, ROWS):
                     shape = (len(part), min(ROWS, samples - begin), self.config.latent)
-                    eps = generator.normal(shape, device=self.config.device)
-                    log_w.append(to_device(self.log_weights(part, eps)[0].data, "cpu").astype(np.float64))
+                    eps = Tensor(generator.normal(shape, device=self.config.device))
+                    log_px, z, _, logvar = self.sampled(part, eps)
+                    log_w.append(to_device(log_weights(log_px, z, eps, logvar).data, "cpu").astype(np.float64))
                 log_w = np.concatenate(log_w, axis=1)
                 top = log_w.max(1)
                 parts.append(top + np.log(np.exp(log_w - top[:, None]).mean(1)))
