@@ -2,13 +2,13 @@
 
     training, one step
         x ~ data,  eps_1, ..., eps_k ~ N(0, I),  z_i = mu(x) + sigma(x) eps_i
-        ascend the gradient of the bound of ln p(x): the ELBO for k = 1, IWAE_k above (models/bounds.py)
-    sampling      z ~ N(0, I),  the mean of p(x | z)
-    likelihood    ln p(x) by importance sampling from q(z | x)
+        ascend the gradient of a bound of ln p(x): the ELBO for k = 1, IWAE_k above (models/bounds.py derives them)
+    sampling      z ~ N(0, I),  then the mean of p(x | z), or a draw from it
+    likelihood    ln p(x) = ln E_q [ p(x, z) / q(z | x) ], the expectation by importance sampling
 
 Shapes   images (N, H, W, C), uint8 in the data, [0, 1] inside, [-1, 1] where samples leave
 Source   Kingma and Welling, Auto-Encoding Variational Bayes, 2014; Burda et al., Importance Weighted Autoencoders,
-         2016; decks 000, 001, 003 and 004, VAE
+         2016; Higgins et al., beta-VAE, 2017; Sohn et al., conditional VAE, 2015; decks 000, 001, 003 and 004, VAE
 """
 
 from dataclasses import dataclass
@@ -19,16 +19,16 @@ from tqdm import tqdm
 
 from ..autograd import no_grad
 from ..device import device_of, to_device
-from ..models.bounds import elbo, iwae_bound, log_weights, reparametrise
-from ..models.likelihoods import Bernoulli
+from ..models import bounds
+from ..models.likelihoods import VARIANCES, Bernoulli, DiscretisedLogistic, Gaussian
 from ..models.vae import VAENetwork
 from ..optim import EMA, Adam, warmup_cosine
 from ..random import Generator
 from ..tensor import Tensor
-from .config import SettingError, TrainConfig, setting
+from .config import SettingError, Settings, TrainConfig, setting
 from .task import Task, check_finite
 
-LIKELIHOODS = ("bernoulli",)
+LIKELIHOODS = ("bernoulli", "gaussian", "logistic")
 BINARISE = ("auto", "dynamic", "threshold", "none", "grey")
 ROWS = 5000  # latent samples decoded at once when a likelihood is estimated
 
@@ -44,49 +44,98 @@ class VAEConfig(TrainConfig):
     adam_eps: float = setting(1e-4, "epsilon of Adam", at_least=0)
     clip_norm: float = setting(1000.0, "longest gradient; a longer one is scaled down", at_least=1e-12)
     ema_decay: float = setting(0.999, "decay of the weights' moving average", at_least=0, below=1)
+    network: str = setting("mlp", "kind of encoder and decoder", choices=("mlp", "conv"))
     latent: int = setting(50, "numbers in a code", at_least=1)
     hidden: tuple[int, ...] = setting(
-        (200, 200), "widths of the encoder's hidden layers; the decoder mirrors them", at_least=1
+        (200, 200), "mlp: widths of the encoder's hidden layers, mirrored in the decoder", at_least=1
     )
+    channels: tuple[int, ...] = setting((32, 64), "conv: channels of the layers, each halving the image", at_least=1)
+    classes: int = setting(0, "labels of a conditional model; 0: unconditional", at_least=0)
     likelihood: str = setting("bernoulli", "distribution of a pixel given the code", choices=LIKELIHOODS)
+    variance: str = setting("fixed", "of gaussian: fixed, one learned, or one a pixel", choices=VARIANCES)
+    sigma: float = setting(0.1, "deviation of gaussian, at the beginning where learned", at_least=1e-6)
     binarise: str = setting(
         "auto",
-        "pixels to 0 and 1: drawn anew at each visit (dynamic), cut at 1/2 (threshold), left grey (none); "
-        "auto: dynamic for bernoulli, none for others; grey: none, though bernoulli then has no likelihood",
+        "pixels to 0 and 1: drawn anew at each visit (dynamic), cut at 1/2 (threshold), or left grey (none); auto: "
+        "dynamic for bernoulli, none for others; grey: left grey for bernoulli, whose loss is then no likelihood",
         choices=BINARISE,
     )
     k: tuple[int, ...] = setting(
         (1,), "importance samples of the bound; several numbers share the steps equally", at_least=1
     )
+    kl: str = setting("formula", "how the KL of the ELBO is found", choices=("formula", "sampled"))
+    beta: float = setting(1.0, "weight of the KL; 0: reconstruction only", at_least=0)
+    reconstruction: float = setting(1.0, "weight of ln p(x|z); 0: KL only", at_least=0)
+    kl_warmup: int = setting(0, "steps over which the weight of the KL rises from 0", at_least=0)
+    free_bits: float = setting(0.0, "nats that each dimension of the code may cost for nothing", at_least=0)
 
     def __post_init__(self):
         super().__post_init__()
         if not self.k:
             raise SettingError("k must hold at least one number, got none")
+        changed = [
+            name for name in ("kl", "beta", "reconstruction", "kl_warmup", "free_bits")
+            if getattr(self, name) != self.__dataclass_fields__[name].default
+        ]  # fmt: skip
+        if max(self.k) > 1 and changed:
+            raise SettingError(
+                f"{changed[0]} belongs to the ELBO, which is k = 1: got k = {self.k}, whose terms are one"
+            )
+        if self.likelihood == "bernoulli" and self.binarise == "none":
+            raise SettingError(
+                "binarise must not be 'none' for a bernoulli decoder: on grey pixels its cross-entropy is no "
+                "log-likelihood, and the bound bounds nothing; choose dynamic or threshold, or 'grey' to have it anyway"
+            )
 
     def k_at(self, step):
         """The importance samples of a step, counted from 0: entry i of n rules the i-th n-th of all steps."""
         return self.k[min(step * len(self.k) // self.steps, len(self.k) - 1)]
 
+    def beta_at(self, step):
+        """The weight of the KL at a step, counted from 0."""
+        return self.beta * min(1.0, (step + 1) / self.kl_warmup) if self.kl_warmup else self.beta
+
+    def make_likelihood(self):
+        """The distribution of a pixel, by these settings."""
+        if self.likelihood == "gaussian":
+            return Gaussian(self.variance, self.sigma)
+        return Bernoulli(grey=self.binarise == "grey") if self.likelihood == "bernoulli" else DiscretisedLogistic()
+
+
+@dataclass(frozen=True)
+class VAESampling(Settings):
+    """How a VAE is sampled, and the flags of `minigen sample` for it."""
+
+    pixels: str = setting("mean", "show the mean of p(x|z), or a draw from it", choices=("mean", "drawn"))
+    label: int = setting(-1, "class to draw, of a conditional model; -1: each in turn", at_least=-1)
+
 
 class VAE:
-    """A variational autoencoder: its networks, and the distribution they stand for.
+    """A variational autoencoder: its network, and the distribution it stands for.
 
     image_shape   (H, W, C) of one image
     generator     of the initial weights
     """
 
+    Sampling = VAESampling
+
     def __init__(self, config, image_shape, generator):
         self.config, self.image_shape = config, tuple(image_shape)
         self.network = VAENetwork(
-            self.image_shape, Bernoulli(grey=config.binarise == "grey"), config.hidden, config.latent, generator
+            self.image_shape,
+            config.make_likelihood(),
+            generator,
+            config.network,
+            config.hidden if config.network == "mlp" else config.channels,
+            config.latent,
+            config.classes,
         ).to(config.device)
         self.networks = {"vae": self.network}
 
     # ------------------------------------------------------------ images in, images out
 
     def pixels(self, images, generator):
-        """uint8 images -> float32 in [0, 1], binarised by the settings, where the model computes.
+        """uint8 images -> float32 in [0, 1], binarised by the settings, on the model's device.
 
         dynamic: each pixel is 1 with its grey value for a probability, drawn from the generator at each call.
         Raises ValueError for images of another size than the model's, TypeError unless they are uint8.
@@ -95,84 +144,122 @@ class VAE:
             raise TypeError(f"images must be uint8, got {images.dtype}")
         if images.shape[1:] != self.image_shape:
             raise ValueError(f"images must be (N, {', '.join(map(str, self.image_shape))}), got {images.shape}")
-        images = to_device(images, self.config.device)
-        x = images.astype(np.float32) / np.float32(255)
-        if self.config.binarise in ("auto", "dynamic"):
+        x = to_device(images, self.config.device).astype(np.float32) / np.float32(255)
+        how = self.config.binarise
+        if how == "dynamic" or (how == "auto" and self.config.likelihood == "bernoulli"):
             return (generator.uniform(x.shape, device=self.config.device) < x).astype(np.float32)
-        return (x >= 0.5).astype(np.float32) if self.config.binarise == "threshold" else x
+        return (x >= 0.5).astype(np.float32) if how == "threshold" else x
 
-    def sample(self, n, seed=0):
-        """-> n images (n, H, W, C), float32 in [-1, 1]: the means of p(x | z) for z ~ N(0, I).
+    def sample(self, n, seed=0, progress=False, **settings):
+        """-> n images (n, H, W, C), float32 in [-1, 1]: z ~ N(0, I), decoded.
 
-        seed: a whole number, or the Generator to draw from. Raises ValueError for n < 1.
+        settings   those of VAESampling
+        seed       a whole number, or the Generator to draw from
+        Raises ValueError for n < 1, SettingError for settings that cannot be used.
         """
         if n < 1:
             raise ValueError(f"n must be at least 1, got {n}")
+        how, classes = self.Sampling(**settings), self.config.classes
+        if how.label >= classes:
+            raise SettingError(f"label must be below {classes}, the model's classes, got {how.label}")
+        labels = None if not classes else np.arange(n) % classes if how.label < 0 else np.full(n, how.label)
         generator = seed if isinstance(seed, Generator) else Generator(seed)
-        z = generator.normal((n, self.config.latent), device=self.config.device)
+        z = Tensor(generator.normal((n, self.config.latent), device=self.config.device))
         with no_grad():
-            mean = self.network.likelihood.mean(self.network.decode(Tensor(z)))
-        return 2 * to_device(mean.data, "cpu") - 1
+            y, likelihood = self.network.decode(z, labels), self.network.likelihood
+            x = likelihood.mean(y) if how.pixels == "mean" else likelihood.sample(y, generator)
+        return (2 * to_device(x.data, "cpu") - 1).clip(-1, 1)
 
     # ------------------------------------------------------------ bounds and likelihoods
 
-    def sampled(self, x, eps):
+    def encode_and_decode(self, x, eps, labels=None):
         """z_i = mu(x) + sigma(x) eps_i, decoded -> log_px = ln p(x | z_i) (N, K), z (N, K, D), mu, logvar (N, D)
 
-        x array (N, H, W, C), eps Tensor (N, K, D)
+        x array (N, H, W, C), eps Tensor (N, K, D), labels (N,) for a conditional model
         """
         n, k, d = eps.shape
-        mu, logvar = self.network.encode(Tensor(x))
-        z = reparametrise(mu, logvar, eps)
-        y = self.network.decode(z.reshape(n * k, d))
+        mu, logvar = self.network.encode(Tensor(x), labels)
+        z = bounds.reparametrise(mu, logvar, eps)
+        y = self.network.decode(z.reshape(n * k, d), labels if labels is None else np.repeat(labels, k))
         repeated = x if k == 1 else device_of(x).xp.repeat(x, k, axis=0)
         return self.network.likelihood.log_prob(repeated, y).reshape(n, k), z, mu, logvar
 
-    def bound(self, x, eps):
+    def bound(self, x, eps, labels=None):
         """The lower bound of ln p(x) of each image, in nats: the ELBO with its KL by formula for K = 1, else IWAE_K.
 
-        x array (N, H, W, C), eps array (N, K, D) -> Tensor (N,)
+        x array (N, H, W, C), eps array (N, K, D), labels (N,) for a conditional model -> Tensor (N,)
         """
         eps = Tensor(eps)
-        log_px, z, mu, logvar = self.sampled(x, eps)
+        log_px, z, mu, logvar = self.encode_and_decode(x, eps, labels)
         if eps.shape[1] == 1:
-            return elbo(log_px, mu, logvar)
-        return iwae_bound(log_weights(log_px, z, eps, logvar))
+            return bounds.elbo(log_px, bounds.kl_to_prior(mu, logvar))
+        return bounds.iwae_bound(bounds.log_weights(log_px, z, eps, logvar))
 
-    def nll(self, images, generator, samples=None, progress=False):
+    def weighted_elbo(self, x, eps, beta, labels=None):
+        """The ELBO as the settings weigh its terms, mean over the batch -> Tensors: the whole, ln p(x | z), the KL
+
+            reconstruction * ln p(x | z) - beta * KL          the KL with free bits
+
+        Both terms are sums, over pixels and over dimensions of the code: a mean over either would be another beta.
+        """
+        eps, config = Tensor(eps), self.config
+        log_px, z, mu, logvar = self.encode_and_decode(x, eps, labels)
+        sampled = config.kl == "sampled"
+        kl = bounds.sampled_kl_to_prior(z, eps, logvar) if sampled else bounds.kl_to_prior(mu, logvar)
+        fit, cost = log_px.mean(), bounds.free_bits(kl, config.free_bits)
+        return fit * config.reconstruction - cost * beta, fit, kl.sum(1).mean()
+
+    def nll(self, images, generator, samples=None, progress=False, labels=None):
         """-ln p(x) in nats, by `samples` (5000) importance samples an image.
 
-            -ln p(x) ~ -ln (1/K) sum_i w_i        z_i ~ q(z | x)
+            -ln p(x) ~ -ln (1/K) sum_i w_i,   w_i = p(x, z_i) / q(z_i | x),   z_i ~ q(z | x)
 
-        On average over the draws this is above the truth by what IWAE_K lacks. Grey images are binarised once.
-        images uint8 (N, H, W, C) -> {"nll", "standard_error", "images", "samples"}: the mean over the images, its
-        standard error, and how many there were of both. Raises ValueError for samples < 1.
+        On average over the draws this is above the truth, by what IWAE_K lacks. Grey images are binarised once, as in
+        training. A conditional model gives p(x | label) where labels are given, else p(x) = mean of p(x | label).
+        images uint8 (N, H, W, C), labels (N,) -> {"nll", "standard_error", "images", "samples"}: the mean over the
+        images, its standard error, and how many there were of both. Raises ValueError for samples < 1, for an image
+        too few, and where the loss is no likelihood.
         """
         samples = 5000 if samples is None else samples
-        if samples < 1:
-            raise ValueError(f"samples must be at least 1, got {samples}")
-        x = self.pixels(images, generator.child("binarise"))
-        values = -self.log_likelihoods(x, generator.child("latents"), samples, progress)
-        error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else float("nan")
-        return {"nll": values.mean(), "standard_error": error, "images": len(values), "samples": samples}
+        if samples < 1 or not len(images):
+            raise ValueError(f"samples and images must be at least 1, got samples={samples} and {len(images)} images")
+        if self.config.binarise == "grey":
+            raise ValueError("binarise is 'grey': cross-entropy on grey pixels is no likelihood, so there is no NLL")
+        x, draws = self.pixels(images, generator.child("binarise")), generator.child("latents")
+        if self.config.classes and labels is None:
+            every = [np.full(len(x), label) for label in range(self.config.classes)]
+            found = np.stack([self.log_likelihoods(x, draws, samples, given, progress) for given in every], axis=1)
+            values = -log_mean_exp(found)
+        else:
+            values = -self.log_likelihoods(x, draws, samples, labels, progress)
+        error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
+        return {"nll": float(values.mean()), "standard_error": float(error), "images": len(x), "samples": samples}
 
-    def log_likelihoods(self, x, generator, samples, progress=False):
-        """The estimate of ln p(x) of each image of the array x (N, H, W, C) -> float64 (N,)."""
-        together = max(1, ROWS // samples)
-        parts = []
+    def log_likelihoods(self, x, generator, samples, labels=None, progress=False):
+        """The estimate of ln p(x), or of ln p(x | label), of each image of the array x -> float64 (N,)."""
+        together, found = max(1, ROWS // samples), []
         with no_grad():
             for first in tqdm(range(0, len(x), together), desc="likelihood", unit="batch", disable=not progress):
-                part = x[first : first + together]
-                log_w = []
-                for begin in range(0, samples, ROWS):
-                    shape = (len(part), min(ROWS, samples - begin), self.config.latent)
-                    eps = Tensor(generator.normal(shape, device=self.config.device))
-                    log_px, z, _, logvar = self.sampled(part, eps)
-                    log_w.append(to_device(log_weights(log_px, z, eps, logvar).data, "cpu").astype(np.float64))
-                log_w = np.concatenate(log_w, axis=1)
-                top = log_w.max(1)
-                parts.append(top + np.log(np.exp(log_w - top[:, None]).mean(1)))
-        return np.concatenate(parts)
+                part = slice(first, first + together)
+                given = None if labels is None else labels[part]
+                found.append(log_mean_exp(self._log_weights(x[part], generator, samples, given)))
+        return np.concatenate(found)
+
+    def _log_weights(self, x, generator, samples, labels):
+        """ln w of `samples` draws for each image -> float64 (N, samples), in parts of at most ROWS decoded images."""
+        parts = []
+        for begin in range(0, samples, ROWS):
+            shape = (len(x), min(ROWS, samples - begin), self.config.latent)
+            eps = Tensor(generator.normal(shape, device=self.config.device))
+            log_px, z, _, logvar = self.encode_and_decode(x, eps, labels)
+            parts.append(to_device(bounds.log_weights(log_px, z, eps, logvar).data, "cpu").astype(np.float64))
+        return np.concatenate(parts, axis=1)
+
+
+def log_mean_exp(a):
+    """ln of the mean of exp(a) over the last axis, without overflow.   a (N, K) -> (N,)"""
+    top = a.max(1)
+    return top + np.log(np.exp(a - top[:, None]).mean(1))
 
 
 class VAETraining(Task):
@@ -189,12 +276,19 @@ class VAETraining(Task):
         self.optimizers, self.averages = {"vae": self.optimizer}, {"vae": self.average}
 
     def step(self, batches, index):
-        """One step up the bound on one batch -> loss (minus the bound, nats an image), grad_norm and lr."""
-        config = self.config
-        images, _ = batches.batch_at(index)
+        """One step up the bound on one batch -> loss (minus the bound, nats an image), its terms, grad_norm and lr."""
+        config, k = self.config, self.config.k_at(index)
+        images, labels = batches.batch_at(index)
         x = self.model.pixels(images, self.generator)
-        eps = self.generator.normal((len(x), config.k_at(index), config.latent), device=config.device)
-        loss = -self.model.bound(x, eps).mean()
+        eps = self.generator.normal((len(x), k, config.latent), device=config.device)
+        labels = to_device(labels, "cpu") if config.classes else None
+        terms = {}
+        if k == 1:
+            bound, fit, kl = self.model.weighted_elbo(x, eps, config.beta_at(index), labels)
+            terms = {"reconstruction": -fit.item(), "kl": kl.item()}
+        else:
+            bound = self.model.bound(x, eps, labels).mean()
+        loss = -bound
         value = loss.item()
         check_finite(loss=value)
 
@@ -203,7 +297,7 @@ class VAETraining(Task):
         warmup = min(config.warmup, config.steps // 10)
         self.optimizer.lr = config.lr * warmup_cosine(index, warmup, config.steps)
         norm = self.optimizer.step(max_norm=config.clip_norm, average=self.average)
-        return {"loss": value, "grad_norm": norm, "lr": self.optimizer.lr}
+        return {"loss": value, **terms, "grad_norm": norm, "lr": self.optimizer.lr}
 
     def sample(self, n, generator):
         with self.average.weights():
