@@ -7,7 +7,8 @@ test_mutants.py applies them one at a time to a copy.
     1 level off by one   2 sub-sequences that do not meet   3 noise in the last step   4 x0 clipped, eps not
     5 a schedule reused at another T   6 tables in low precision   7 targets and loss weights
     8 EMA without warm-up, sampling from the wrong weights   9 norm and attention settings exchanged or applied twice
-    11 signs of the KL and likelihood terms   15 resume that repeats or loses something
+    11 sign and size of the KL and likelihood terms, grey pixels, importance weights
+    15 resume that repeats or loses something
 (The others come with the models that could make them.)
 """
 
@@ -238,4 +239,56 @@ GPU = [
            "test_cuda_training.py::test_the_process_works_where_its_arrays_are"),
 ]  # fmt: skip
 
-MUTANTS = TAPE + CHECKER + OPERATIONS + DIFFUSION + TRAINING + GPU
+VAE = [
+    Mutant("11: reconstruction averaged over pixels, KL summed", "minigen/models/likelihoods.py",
+           'return -ops.bce_with_logits(y, Tensor(x), "none").sum((1, 2, 3))',
+           'return -ops.bce_with_logits(y, Tensor(x), "none").mean((1, 2, 3))',
+           "test_vae.py::test_the_loss_of_a_step_is_the_sum_over_pixels_plus_the_sum_over_latents_written_out"),
+    Mutant("11: KL averaged over the code, reconstruction summed", "minigen/models/bounds.py",
+           "return (ops.maximum(mean, least) if least > 0 else mean).sum()",
+           "return (ops.maximum(mean, least) if least > 0 else mean).mean()",
+           "test_vae.py::test_the_loss_of_a_step_is_the_sum_over_pixels_plus_the_sum_over_latents_written_out"),
+    Mutant("11: sign of the KL in the loss", "minigen/train/vae.py",
+           "fit * config.reconstruction - cost * beta", "fit * config.reconstruction + cost * beta",
+           "test_vae.py::test_the_terms_are_weighed_as_the_settings_say"),
+    Mutant("11: sign of the KL in the bound", "minigen/models/bounds.py",
+           "return log_px.mean(1) - kl.sum(1)", "return log_px.mean(1) + kl.sum(1)",
+           "test_bounds.py::test_the_gap_of_the_elbo_is_the_kl_to_the_posterior"),
+    Mutant("11: sign of the code's terms in the weights", "minigen/models/bounds.py",
+           "return log_px - log_ratio(z, eps, logvar).sum(2)", "return log_px + log_ratio(z, eps, logvar).sum(2)",
+           "test_bounds.py::test_every_weight_is_p_of_x_where_the_encoder_is_the_posterior"),
+    Mutant("11: cross-entropy on grey pixels called a likelihood", "minigen/models/likelihoods.py",
+           "if not self.grey and not ((x == 0) | (x == 1)).all():", "if False:",
+           "test_likelihoods.py::test_grey_pixels_are_refused_by_bernoulli_unless_allowed_and_the_error_says_why"),
+    Mutant("11: grey pixels accepted as a setting", "minigen/train/vae.py",
+           'if self.likelihood == "bernoulli" and self.binarise == "none":', "if False:",
+           "test_vae.py::test_settings_that_cannot_be_used_are_refused"),
+    Mutant("11: importance weights not detached", "minigen/models/bounds.py",
+           "return ops.log(ops.exp(log_w - top).mean(1)) + top.reshape(len(top))",
+           "v = ops.softmax(log_w)\n"
+           "    s = (v * log_w).sum(1)\n"
+           "    return s + (ops.log(ops.exp(log_w - top).mean(1)) + top.reshape(len(top)) - s).detach()",
+           "test_bounds.py::test_the_gradient_weights_each_sample_by_its_normalised_weight_held_constant"),
+    Mutant("the mean of the logs for the log of the mean", "minigen/models/bounds.py",
+           "ops.log(ops.exp(log_w - top).mean(1)) + top", "(log_w - top).mean(1) + top",
+           "test_bounds.py::test_the_bound_of_k_is_the_log_of_the_mean_weight_at_any_size"),
+    Mutant("a likelihood that is the mean of the logs", "minigen/train/vae.py",
+           "return top + np.log(np.exp(a - top[:, None]).mean(1))", "return a.mean(1)",
+           "test_vae.py::test_importance_sampling_finds_the_exact_likelihood_of_a_linear_gaussian_model"),
+    Mutant("z = mu + variance eps (deck 003)", "minigen/models/bounds.py",
+           "ops.exp(logvar * 0.5).reshape(n, 1, d) * eps", "ops.exp(logvar).reshape(n, 1, d) * eps",
+           "test_bounds.py::test_log_ratio_is_the_difference_of_two_log_densities"),
+    Mutant("free bits within each image", "minigen/models/bounds.py",
+           "return (ops.maximum(mean, least) if least > 0 else mean).sum()",
+           "return (ops.maximum(kl, least) if least > 0 else kl).sum(1).mean()",
+           "test_bounds.py::test_free_bits_charge_the_batch_mean_of_each_dimension_above_what_is_free"),
+    Mutant("the outer grey values keep their inner bins", "minigen/models/likelihoods.py",
+           "above, below = ((x > 0).astype(x.dtype), (x < 1).astype(x.dtype))", "above, below = x * 0 + 1, x * 0 + 1",
+           "test_likelihoods.py::test_the_discretised_logistic_sums_to_1_over_the_256_grey_values"),
+    Mutant("binarised once, not at every visit", "minigen/train/vae.py",
+           "return (generator.uniform(x.shape, device=self.config.device) < x)",
+           "return (Generator(0).uniform(x.shape, device=self.config.device) < x)",
+           "test_vae.py::test_dynamic_binarisation_draws_each_pixel_anew_with_its_grey_value_for_a_probability"),
+]  # fmt: skip
+
+MUTANTS = TAPE + CHECKER + OPERATIONS + DIFFUSION + TRAINING + GPU + VAE

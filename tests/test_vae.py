@@ -1,0 +1,413 @@
+"""The VAE: probabilistic PCA where it is linear, exact likelihoods, its settings, its training and its way home."""
+
+import json
+
+import linear_gaussian as known
+import numpy as np
+import pytest
+from tiny import make_data
+
+from minigen import Tensor, cli, grad, ops
+from minigen.data import Batches, load
+from minigen.models import bounds
+from minigen.optim import Adam
+from minigen.random import Generator
+from minigen.train import MODELS, VAE, RunFolder, SettingError, VAEConfig, VAETraining, resume, start
+from minigen.train import load as load_run
+from minigen.train.checkpoint import read_checkpoint
+
+SMALL = {"hidden": (16,), "latent": 3, "batch_size": 8, "warmup": 2}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load("mnist-mini")
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return make_data(tmp_path_factory.mktemp("data") / "d")
+
+
+def model_of(shape=(8, 8, 1), **settings):
+    return VAE(VAEConfig(**{**SMALL, **settings}), shape, Generator(0))
+
+
+def images(n=8, shape=(8, 8, 1), seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, *shape)).astype(np.uint8)
+
+
+def float64(network):
+    """The parameters as float64, with an optimiser made afterwards in mind."""
+    return network.astype(np.float64)
+
+
+# ---------------------------------------------------------------- a linear VAE is probabilistic PCA
+
+
+@pytest.fixture(scope="module")
+def pca():
+    """200 points in 5 dimensions, and the maximum of ln p over all models of 2 latents (Tipping and Bishop, 1999, eq. 7
+    to 9): W = U (Lambda - s^2)^(1/2) from the 2 largest eigenvalues of the covariance, s^2 the mean of the others."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((200, 2)) @ rng.standard_normal((2, 5)) * 0.5 + 0.3 * rng.standard_normal((200, 5)) + 0.2
+    mean, (values, vectors) = x.mean(0), np.linalg.eigh(np.cov(x.T, bias=True))
+    variance, largest = values[:3].mean(), values[3:]
+    weight = vectors[:, 3:] * np.sqrt(largest - variance)
+    log_p = known.log_normal(x, mean, weight @ weight.T + variance * np.eye(5)).mean()
+    return x.reshape(200, 1, 5, 1), mean, weight, variance, largest, log_p
+
+
+def linear_vae(variance=0.5):
+    config = VAEConfig(likelihood="gaussian", variance="shared", sigma=variance**0.5, hidden=(), latent=2)
+    model = VAE(config, (1, 5, 1), Generator(1))
+    float64(model.network)
+    return model
+
+
+def exact_elbo(model, x):
+    """The ELBO's mean over the data; the expectation over z by points that are exact for a quadratic."""
+    eps = Tensor(known.corners(len(x), 2))
+    log_px, _, mu, logvar = model.encode_and_decode(x, eps)
+    return bounds.elbo(log_px, bounds.kl_to_prior(mu, logvar)).mean()
+
+
+def test_the_best_elbo_of_a_linear_vae_is_the_maximum_likelihood_of_probabilistic_pca(pca):
+    """At the closed-form optimum: W in the decoder, the posterior in the encoder. And no gradient is left there."""
+    x, mean, weight, variance, largest, log_p = pca
+    model = linear_vae()
+    encoder, decoder = model.network.encoder.mlp.layers[0], model.network.decoder.mlp.layers[0]
+    back = weight / largest  # W M^-1, as M = W^T W + s^2 = Lambda
+    encoder.weight.assign(np.concatenate([back, np.zeros((5, 2))], axis=1))
+    encoder.bias.assign(np.concatenate([-mean @ back, np.log(variance / largest)]))
+    decoder.weight.assign(weight.T)
+    decoder.bias.assign(mean)
+    floor = model.network.likelihood.mean_and_logvar(Tensor(np.zeros((1, 1, 5, 1))))[1].data.ravel()[0]
+    raw = model.network.likelihood.raw
+    raw.assign(raw.data + np.log(variance) - floor)  # the floor is smooth: one correction meets it to 1e-5
+    elbo = exact_elbo(model, x)
+    assert abs(elbo.item() - log_p) < 1e-8
+    (-elbo).backward()
+    assert max(abs(p.grad.data).max() for p in model.network.parameters()) < 1e-4
+
+
+def test_a_linear_vae_trained_by_gradient_reaches_it_and_never_passes_it(pca):
+    x, *_, log_p = pca
+    model = linear_vae()
+    optimizer, seen = Adam(model.network.parameters(), lr=0.1), []
+    for step in range(800):
+        optimizer.lr = 0.1 * (1 - step / 800)
+        elbo = exact_elbo(model, x)
+        seen.append(elbo.item())
+        optimizer.zero_grad()
+        (-elbo).backward()
+        optimizer.step()
+    assert max(seen) <= log_p + 1e-10
+    assert log_p - seen[-1] < 1e-3
+    assert log_p - seen[0] > 0.5
+
+
+# ---------------------------------------------------------------- likelihoods
+
+
+def test_importance_sampling_finds_the_exact_likelihood_of_a_linear_gaussian_model():
+    x, model = known.data(40), known.poor_vae()
+    found = model.log_likelihoods(x, Generator(1), samples=5000)
+    assert abs(found - known.log_p(x)).max() < 0.15
+    assert abs((found - known.log_p(x)).mean()) < 0.01
+    assert abs(known.vae().log_likelihoods(x, Generator(1), samples=3) - known.log_p(x)).max() < 1e-12
+
+
+def test_nll_is_the_mean_over_images_with_its_standard_error_and_the_same_at_every_call():
+    model, x = model_of(), images(30)
+    found = model.nll(x, Generator(3), samples=20)
+    assert found == model.nll(x, Generator(3), samples=20)
+    assert found != model.nll(x, Generator(4), samples=20)
+    binary, draws = model.pixels(x, Generator(3).child("binarise")), Generator(3).child("latents")
+    values = -model.log_likelihoods(binary, draws, 20)
+    assert found["nll"] == pytest.approx(values.mean())
+    assert found["standard_error"] == pytest.approx(values.std(ddof=1) / 30**0.5)
+    assert (found["images"], found["samples"]) == (30, 20)
+
+
+def test_more_samples_than_are_decoded_at_once_give_one_estimate(monkeypatch):
+    x, model = known.data(3), known.vae()
+    monkeypatch.setattr("minigen.train.vae.ROWS", 7)
+    assert abs(model.log_likelihoods(x, Generator(0), samples=20) - known.log_p(x)).max() < 1e-12
+
+
+def test_a_conditional_likelihood_and_the_mixture_over_all_labels():
+    """p(x) is the mean of p(x | label); with few samples the same draws serve both sides."""
+    model, x = model_of(classes=3), images(5)
+    binary = model.pixels(x, Generator(0).child("binarise"))
+    draws = Generator(0).child("latents")
+    given = np.stack([model.log_likelihoods(binary, draws, 50, np.full(5, label)) for label in range(3)])
+    expected = -np.log(np.exp(given).mean(0)).mean()
+    assert model.nll(x, Generator(0), 50)["nll"] == pytest.approx(expected)
+    one = model.nll(x, Generator(0), 50, labels=np.zeros(5, int))["nll"]
+    assert one == pytest.approx(-given[0].mean())
+
+
+# ---------------------------------------------------------------- the step
+
+
+def test_the_loss_of_a_step_is_the_sum_over_pixels_plus_the_sum_over_latents_written_out(digits):
+    """In NumPy: the mean over the batch and over nothing else; a mean over pixels would weigh the KL by 784."""
+    config = VAEConfig(hidden=(16,), latent=3, batch_size=4, steps=10)
+    task, batches = VAETraining(config, (28, 28, 1)), Batches(digits.images, digits.labels, 4, 0)
+    drawn = Generator(*task.generator.state().values())
+    state = {name: p.data.astype(np.float64) for name, p in task.network.named_parameters()}
+    found = task.step(batches, 0)
+
+    grey = batches.batch_at(0)[0] / 255
+    x = (drawn.uniform(grey.shape) < grey.astype(np.float32)).astype(np.float64).reshape(4, 784)
+    eps = drawn.normal((4, 1, 3)).astype(np.float64)[:, 0]
+
+    def mlp(h, name):
+        h = np.tanh(h @ state[f"{name}.mlp.layers.0.weight"] + state[f"{name}.mlp.layers.0.bias"])
+        return h @ state[f"{name}.mlp.layers.1.weight"] + state[f"{name}.mlp.layers.1.bias"]
+
+    mu, logvar = np.split(mlp(x, "encoder"), 2, axis=1)
+    y = mlp(mu + np.exp(logvar / 2) * eps, "decoder")
+    s = 1 / (1 + np.exp(-y))
+    reconstruction = -(x * np.log(s) + (1 - x) * np.log(1 - s)).sum(1)
+    kl = 0.5 * (mu**2 + np.exp(logvar) - 1 - logvar).sum(1)
+    assert found["reconstruction"] == pytest.approx(reconstruction.mean(), rel=1e-5)
+    assert found["kl"] == pytest.approx(kl.mean(), rel=1e-4)
+    assert found["loss"] == pytest.approx((reconstruction + kl).mean(), rel=1e-5)
+
+
+def test_the_bound_of_one_sample_is_the_elbo_and_of_more_the_log_of_the_mean_weight():
+    model, x = model_of(), images(4)
+    x, eps = model.pixels(x, Generator(0)), Generator(1).normal((4, 6, 3))
+    log_px, z, mu, logvar = model.encode_and_decode(x, Tensor(eps))
+    log_w = bounds.log_weights(log_px, z, Tensor(eps), logvar).data.astype(np.float64)
+    assert abs(model.bound(x, eps).data - np.log(np.exp(log_w - 40).mean(1)) - 40).max() < 1e-3
+    one = model.encode_and_decode(x, Tensor(eps[:, :1]))[0].data[:, 0] - ops.kl_gaussian(mu, logvar, "none").data.sum(1)
+    assert abs(model.bound(x, eps[:, :1]).data - one).max() < 1e-4
+
+
+class Chooses:
+    """In place of a Generator: every uniform number is `u`."""
+
+    def __init__(self, u):
+        self.u = u
+
+    def uniform(self, shape, dtype, device):
+        return np.full(shape, self.u, dtype)
+
+
+def test_the_gradient_through_one_sample_drawn_by_weight_is_that_through_all_on_average():
+    """Exactly: each sample's gradient, weighed with its probability, adds up to the gradient of IWAE_5."""
+    model, x, eps = known.poor_vae(), known.data(1), Generator(3).normal((1, 5, 2), np.float64)
+    log_px, z, _, logvar = model.encode_and_decode(x, Tensor(eps))
+    weights = np.exp(bounds.log_weights(log_px, z, Tensor(eps), logvar).data[0])
+    shares = weights / weights.sum()
+    parameters = model.network.parameters()
+    expected = [g.data for g in grad(model.bound(x, eps).sum(), parameters)]
+    total = [np.zeros_like(g) for g in expected]
+    for j, share in enumerate(shares):
+        bound = model.resampled_bound(x, eps, Chooses(shares[:j].sum() + share / 2))
+        assert abs(bound.data - model.bound(x, eps).data).max() < 1e-12
+        for sum_, g in zip(total, grad(bound.sum(), parameters)):
+            sum_ += share * g.data
+    assert max(abs(a - b).max() for a, b in zip(total, expected)) < 1e-10
+
+
+def test_the_terms_are_weighed_as_the_settings_say():
+    model = model_of(beta=3.0, reconstruction=0.5)
+    x, eps = model.pixels(images(4), Generator(0)), Generator(1).normal((4, 1, 3))
+    whole, fit, kl = (term.item() for term in model.weighted_elbo(x, eps, beta=3.0))
+    assert whole == pytest.approx(0.5 * fit - 3 * kl, rel=1e-6)
+    assert fit + -kl == pytest.approx(model.bound(x, eps).data.mean(), rel=1e-6)
+
+
+def test_k_and_beta_follow_their_schedules():
+    config = VAEConfig(steps=9, k=(1, 5, 50))
+    assert [config.k_at(step) for step in range(9)] == [1, 1, 1, 5, 5, 5, 50, 50, 50]
+    assert [VAEConfig(steps=3, k=(1, 5)).k_at(step) for step in range(3)] == [1, 1, 5]
+    warm = VAEConfig(kl_warmup=4, beta=2.0)
+    assert [warm.beta_at(step) for step in range(6)] == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
+    assert VAEConfig(beta=0.3).beta_at(0) == 0.3
+
+
+def train(digits, steps, **settings):
+    """-> the last rows of metrics of a small model of the digits."""
+    config = VAEConfig(**{"steps": steps, "hidden": (64,), "latent": 2, "lr": 5e-3, **settings})
+    task, batches = VAETraining(config, (28, 28, 1)), Batches(digits.images, digits.labels, config.batch_size, 0)
+    rows = [task.step(batches, index) for index in range(steps)]
+    return {name: np.mean([row[name] for row in rows[-20:]]) for name in rows[-1]}
+
+
+def test_the_kl_alone_goes_below_a_thousandth_of_a_nat_and_the_reconstruction_alone_lets_it_grow(digits):
+    """Deck 000's three pictures in numbers: only KL, only reconstruction, both."""
+    alone = train(digits, 200, reconstruction=0.0, lr=2e-2)
+    assert 0 <= alone["kl"] < 1e-3
+    fit, both = train(digits, 60, beta=0.0), train(digits, 60)
+    assert fit["kl"] > 3 * both["kl"] > 3 * 1.0
+    assert max(fit["reconstruction"], both["reconstruction"]) < alone["reconstruction"] - 100
+
+
+def test_a_convolutional_conditional_vae_learns(digits):
+    start, end = (train(digits, n, network="conv", channels=(4, 8), classes=10) for n in (1, 40))
+    assert end["loss"] < 0.75 * start["loss"]
+
+
+# ---------------------------------------------------------------- pixels
+
+
+def test_dynamic_binarisation_draws_each_pixel_anew_with_its_grey_value_for_a_probability():
+    model, generator = model_of((1, 3, 1), binarise="dynamic"), Generator(0)
+    grey = np.tile(np.array([0, 255, 51], np.uint8).reshape(1, 1, 3, 1), (50_000, 1, 1, 1))
+    first, second = model.pixels(grey, generator), model.pixels(grey, generator)
+    assert set(np.unique(first)) == {0, 1}
+    assert first[:, 0, 0].max() == 0 and first[:, 0, 1].min() == 1
+    assert abs(first[:, 0, 2].mean() - 0.2) < 5 * (0.2 * 0.8 / 50_000) ** 0.5
+    assert (first != second).any()
+
+
+def test_other_ways_to_give_pixels():
+    grey = np.array([0, 127, 128, 255], np.uint8).reshape(1, 1, 4, 1)
+    cut = model_of((1, 4, 1), binarise="threshold").pixels(grey, Generator(0))
+    assert cut.ravel().tolist() == [0, 0, 1, 1]
+    for settings in ({"likelihood": "gaussian"}, {"likelihood": "logistic"}, {"binarise": "grey"}):
+        generator = Generator(0)
+        kept = model_of((1, 4, 1), **settings).pixels(grey, generator)
+        assert np.array_equal(kept, grey / np.float32(255))
+        assert generator.counter == 0
+
+
+# ---------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"latent": 0}, "latent must be at least 1, got 0"),
+        ({"beta": -0.1}, "beta must be at least 0, got -0.1"),
+        ({"k": ()}, "k must hold at least one number"),
+        ({"k": (0,)}, r"k must be at least 1, got \(0,\)"),
+        ({"binarise": "none"}, "grey pixels its cross-entropy is no log-likelihood"),
+        ({"k": (1, 5), "beta": 2.0}, r"beta belongs to the ELBO, which is k = 1: got k = \(1, 5\)"),
+        ({"k": (5,), "free_bits": 0.1}, "free_bits belongs to the ELBO"),
+        ({"likelihood": "bernouli"}, "did you mean 'bernoulli'"),
+    ],
+)
+def test_settings_that_cannot_be_used_are_refused(settings, message):
+    with pytest.raises(SettingError, match=message):
+        VAEConfig(**settings)
+
+
+def test_images_of_another_size_or_type_are_refused():
+    model = model_of()
+    with pytest.raises(ValueError, match=r"images must be \(N, 8, 8, 1\), got \(2, 9, 8, 1\)"):
+        model.nll(images(2, (9, 8, 1)), Generator(0), 2)
+    with pytest.raises(TypeError, match="images must be uint8, got float64"):
+        model.nll(images(2) / 255, Generator(0), 2)
+    with pytest.raises(ValueError, match="samples and images must be at least 1, got samples=0"):
+        model.nll(images(2), Generator(0), 0)
+    with pytest.raises(ValueError, match="no likelihood, so there is no NLL"):
+        model_of(binarise="grey").nll(images(2), Generator(0), 2)
+    with pytest.raises(ValueError, match="channels must halve the image at most to one pixel"):
+        model_of(network="conv", channels=(4, 4, 4, 4))
+
+
+def test_labels_are_asked_for_exactly_where_there_are_classes():
+    conditional, plain = model_of(classes=3), model_of()
+    x, z = Tensor(np.zeros((2, 8, 8, 1), np.float32)), Tensor(np.zeros((2, 3), np.float32))
+    for call in (lambda: conditional.network.encode(x), lambda: plain.network.decode(z, np.array([0, 1]))):
+        with pytest.raises(ValueError, match="labels must be given exactly where the model has classes"):
+            call()
+    with pytest.raises(ValueError, match=r"labels must be \(2,\) and lie in 0..2"):
+        conditional.network.decode(z, np.array([0, 3]))
+    with pytest.raises(SettingError, match="label must be below 3, the model's classes, got 3"):
+        conditional.sample(2, label=3)
+    with pytest.raises(SettingError, match="label must be below 0"):
+        plain.sample(2, label=0)
+
+
+# ---------------------------------------------------------------- samples
+
+
+def test_samples_are_decoded_codes_of_the_prior_in_the_models_range():
+    model = model_of()
+    z = Tensor(Generator(7).normal((5, 3)))
+    mean = 1 / (1 + np.exp(-model.network.decode(z).data.astype(np.float64)))
+    assert abs(model.sample(5, seed=7) - (2 * mean - 1)).max() < 1e-6
+    drawn = model.sample(5, seed=7, pixels="drawn")
+    assert set(np.unique(drawn)) == {-1, 1}
+    with pytest.raises(ValueError, match="n must be at least 1, got 0"):
+        model.sample(0)
+
+
+def test_a_label_chooses_the_class_and_without_one_they_take_turns():
+    model = model_of(classes=3)
+    z = Tensor(Generator(7).normal((4, 3)))
+    for settings, labels in (({"label": 2}, [2, 2, 2, 2]), ({}, [0, 1, 2, 0])):
+        mean = model.network.likelihood.mean(model.network.decode(z, np.array(labels))).data
+        assert abs(model.sample(4, seed=7, **settings) - (2 * mean - 1)).max() < 1e-6
+
+
+# ---------------------------------------------------------------- runs
+
+RUNS = {
+    "elbo, then iwae": {"k": (1, 3)},
+    "conditional, convolutional, warm-up": {
+        "network": "conv", "channels": (4,), "classes": 10, "kl_warmup": 5, "free_bits": 0.1, "kl": "sampled",
+    },
+    "iwae, resampled": {"k": (4,), "resample": True},
+    "gaussian with a learned variance": {"likelihood": "gaussian", "variance": "shared"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_resume_equals_the_uninterrupted_run_bit_for_bit(name, data_dir, tmp_path, monkeypatch):
+    config = VAEConfig(
+        data="mnist", data_dir=str(data_dir), steps=8, checkpoint_every=3, sample_every=100, **{**SMALL, **RUNS[name]}
+    )
+
+    class Broken(VAETraining):
+        def step(self, batches, index):
+            if index == 4:
+                raise ZeroDivisionError
+            return super().step(batches, index)
+
+    whole = start(config, tmp_path / "whole")
+    monkeypatch.setitem(MODELS, "vae", (*MODELS["vae"][:2], Broken))
+    with pytest.raises(ZeroDivisionError):
+        start(config, tmp_path / "half")
+    monkeypatch.undo()
+    half = resume(tmp_path / "half")
+    (arrays, header), (expected, expected_header) = (
+        read_checkpoint(RunFolder(run.path).checkpoint_files()[0][1]) for run in (half, whole)
+    )
+    assert header == expected_header
+    assert arrays.keys() == expected.keys()
+    assert [key for key in arrays if arrays[key].tobytes() != expected[key].tobytes()] == []
+
+
+def test_the_command_line_trains_samples_and_measures(data_dir, tmp_path, capsys):
+    def minigen(*args):
+        with pytest.raises(SystemExit) as end:
+            cli.main([str(arg) for arg in args])
+        assert end.value.code == 0, capsys.readouterr().err
+        return capsys.readouterr().out
+
+    run = tmp_path / "run"
+    minigen("train", "vae", "--data", "mnist", "--data-dir", data_dir, "--steps", 2, "--batch-size", 8, "--latent", 2,
+            "--hidden", "8", "--classes", 10, "--k", "1,5", "--out", run)  # fmt: skip
+    minigen("sample", run, "--n", 4, "--label", 3, "--out", tmp_path / "digits.png")
+    assert (tmp_path / "digits.png").is_file()
+    write_test_split(data_dir)
+    out = minigen("eval", run, "--nll", "--n", 5, "--samples", 10, "--json", tmp_path / "nll.json")
+    numbers = json.loads((tmp_path / "nll.json").read_text())
+    assert numbers.keys() == {"nll", "standard_error", "images", "samples"}
+    assert f"{numbers['nll']:.6g}" in out
+    assert (numbers["images"], numbers["samples"]) == (5, 10)
+    assert load_run(run).sample(2).shape == (2, 8, 8, 1)
+
+
+def write_test_split(folder):
+    """Make the test files of a set that has training files only."""
+    for part in ("images-idx3", "labels-idx1"):
+        (folder / f"t10k-{part}-ubyte.gz").write_bytes((folder / f"train-{part}-ubyte.gz").read_bytes())
