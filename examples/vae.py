@@ -28,7 +28,7 @@ def main(steps, out):
     click.echo(f"64 samples: {path}")
 
     test = load("mnist-mini", split="test").images[:100]
-    found = model.nll(test, Generator(0), samples=500, progress=True)
+    found = model.nll(test, Generator(0), samples=200, progress=True)
     click.echo(f"-ln p(x) of {found['images']} test digits: {found['nll']:.1f} +- {found['standard_error']:.1f} nats")
 
 

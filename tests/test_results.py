@@ -36,6 +36,21 @@ def test_the_main_job_takes_at_most_five_minutes_and_half_its_samples_are_recogn
         assert min(ddpm[seed]["classes"]) >= 0.04 and max(ddpm[seed]["classes"]) <= 0.20
 
 
+def test_the_likelihoods_of_vae_and_iwae_are_near_the_published_ones():
+    """Burda et al., table 1: 86.76, 85.54 and 84.78 nats. All test images, and the estimate that the paper uses."""
+    figures = json.loads((RESULTS / "vae.json").read_text())["figures"]
+    assert {row["images"] for row in figures.values()} == {10_000}
+    assert {row["samples"] for row in figures.values()} == {5_000}
+    assert figures["vae"]["nll"] <= 86.9
+    assert figures["iwae5"]["nll"] < figures["vae"]["nll"]
+    assert figures["iwae5"]["cpu_seconds"] <= 1.05 * figures["vae"]["cpu_seconds"]
+    assert figures["iwae50"]["nll"] <= 85.3
+    for row in figures.values():
+        assert row["cpu_seconds"] <= 80 * 60  # 40 minutes of two cores
+        epochs, nats = zip(*row["curve"])
+        assert len(epochs) >= 2 and min(nats) == min(nats[-3:])
+
+
 @pytest.mark.slow
 def test_the_main_job_measured_again(tmp_path):
     """One seed from a cold cache, as in the README's table; five to six minutes."""
