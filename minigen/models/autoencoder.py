@@ -1,0 +1,270 @@
+"""Autoencoders: networks that must bring their input back through a code, from one composable definition.
+
+    z = f(x~)                    the encoder; x~ is the input x, or a corrupted copy of it
+    r(x~) = g(z)                 the decoder, the reconstruction
+
+    minimise   E(x) = 1/2 ||g(f(x~)) - x||^2 + penalty(z)          summed over an image, the mean over images
+
+    kind         f, g                                   x~                              penalty
+    linear       affine                                 x                               none
+    mlp, conv    networks, each other's mirror          x                               none
+    sparse       shrink(affine), unit-norm atoms        x                               c ||z||_1
+    denoising    any of these                           x + sigma eps, or pixels lost   none, or c ||z||_1
+
+**Linear = PCA.** For n centred inputs as the rows of X, let W = W_f W_g have rank k. Then sum_i E(x_i) =
+1/2 ||X W - X||^2, which by Eckart and Young is least when X W is X projected on its k leading right singular vectors:
+the principal components. What is lost there is
+
+    1/2 sum of sigma_j^2 over j > k = n / 2 * sum of the dropped eigenvalues of the covariance X^T X / n
+
+Only the subspace is determined: g(A^-1 (A z)) = g(z) for every invertible A, so single columns of W_g need not be
+components. All other stationary points are saddles (Baldi and Hornik 1989), so descent gets there. Biases do the
+centring: the best ones send the mean of the data to itself.
+
+Shapes   x (N, H, W, C), pixels in [-1, 1] -> z (N, K) -> (N, H, W, C)
+Source   deck 000 "Linear autoencoder" to "Denoising autoencoder", 003 "Let's Start from Autoencoder", 004
+         "Autoencoders"; Baldi and Hornik, Neural Networks 2, 1989; Vincent et al., JMLR 11, 2010
+"""
+
+from math import log, prod
+from typing import NamedTuple
+
+import numpy as np
+
+from .. import nn, ops
+from ..device import device_of
+from ..nn import init
+from ..tensor import Tensor
+
+# ---------------------------------------------------------------- encoders and decoders
+
+
+class MLPEncoder(nn.Module):
+    """A multi-layer perceptron: x (N, H, W, C) -> (N, outputs), through layers of the `hidden` widths.
+
+    Without hidden layers it is affine. `activation` follows every hidden layer, and none follows the last.
+    """
+
+    def __init__(self, image_shape, hidden, outputs, generator, activation=ops.relu, weight_init=init.uniform_fan_in):
+        self.image_shape, self.activation = tuple(image_shape), activation
+        self.layers = linear_layers((prod(image_shape), *hidden, outputs), generator, weight_init)
+
+    def forward(self, x):
+        x = check_images(x, self.image_shape)
+        return perceptron(x.reshape(x.shape[0], prod(self.image_shape)), self.layers, self.activation)
+
+
+class MLPDecoder(nn.Module):
+    """Its mirror: z (N, code) -> (N, *image_shape). `hidden` from the code to the image.
+
+    A likelihood that needs several numbers a pixel takes them as channels: image_shape = (H, W, numbers).
+    """
+
+    def __init__(self, code, hidden, image_shape, generator, activation=ops.relu, weight_init=init.uniform_fan_in):
+        self.image_shape, self.activation = tuple(image_shape), activation
+        self.layers = linear_layers((code, *hidden, prod(image_shape)), generator, weight_init)
+
+    def forward(self, z):
+        return perceptron(z, self.layers, self.activation).reshape(z.shape[0], *self.image_shape)
+
+
+class ConvEncoder(nn.Module):
+    """Convolutions of stride 2 and a linear layer: x (N, H, W, C) -> (N, outputs).
+
+        H x W x C -> H/2 x W/2 x channels[0] -> H/4 x W/4 x channels[1] -> ... -> outputs       (rounded down)
+
+    Windows of 4 x 4 with padding 1: every pixel lies in as many windows as any other, four, except at the border.
+    Raises ValueError for images that halving brings to nothing.
+    """
+
+    def __init__(self, image_shape, channels, outputs, generator, activation=ops.relu):
+        self.image_shape, self.activation = tuple(image_shape), activation
+        sizes = halvings(image_shape, len(channels))
+        self.convs = [
+            nn.Conv2d(i, o, 4, generator, stride=2, padding=1, weight_init=init.kaiming_normal)
+            for i, o in zip((image_shape[2], *channels), channels)
+        ]
+        self.output = nn.Linear(prod(sizes[-1]) * channels[-1], outputs, generator)
+
+    def forward(self, x):
+        x = check_images(x, self.image_shape)
+        for conv in self.convs:
+            x = self.activation(conv(x))
+        return self.output(x.reshape(x.shape[0], prod(x.shape[1:])))
+
+
+class ConvDecoder(nn.Module):
+    """The mirror of ConvEncoder with the same channels: z (N, code) -> (N, *image_shape), odd sizes included."""
+
+    def __init__(self, code, channels, image_shape, generator, activation=ops.relu):
+        self.activation, self.sizes = activation, halvings(image_shape, len(channels))
+        self.input = nn.Linear(code, prod(self.sizes[-1]) * channels[-1], generator)
+        self.convs = [
+            nn.ConvTranspose2d(i, o, 4, generator, stride=2, padding=1)
+            for i, o in reversed(list(zip(channels, (image_shape[2], *channels))))
+        ]
+
+    def forward(self, z):
+        x = self.input(z).reshape(z.shape[0], *self.sizes[-1], -1)
+        for conv, size in zip(self.convs, reversed(self.sizes[:-1])):
+            x = conv(self.activation(x), size)
+        return x
+
+
+class Shrink(nn.Module):
+    """Soft thresholding: z = sign(u) max(|u| - theta, 0), with one learnt theta > 0 for each of the `units`.
+
+    It is where an L1 penalty leads. For orthonormal atoms D the best code of x solves, for each k alone,
+
+        min over z_k of   1/2 (z_k - d_k . x)^2 + c |z_k|     ->     z_k = shrink(d_k . x, theta = c)
+
+    so this layer behind a linear one can be exact; for other atoms it is one step of ISTA with a learnt matrix.
+    Unlike the gradient of |z|, it gives zeros that are zero: nnz can be counted. u (N, units) -> z (N, units)
+
+    Source: Gregor and LeCun, ICML 2010, section 3; Donoho and Johnstone, Biometrika 1994 (soft thresholding)
+    """
+
+    def __init__(self, units, start=0.1):
+        self.log_threshold = nn.Parameter(init.ones((units,)) * np.float32(log(start)))
+
+    def forward(self, u):
+        threshold = ops.exp(self.log_threshold)
+        return ops.relu(u - threshold) - ops.relu(-u - threshold)
+
+
+class Dictionary(nn.Module):
+    """A linear decoder with atoms of length 1: x^ = sum over k of z_k d_k + b,  d_k = w_k / ||w_k||.
+
+    With free lengths the L1 penalty would be void: atoms a times as long need codes a times as small for the same
+    image, so the penalty could be made as small as one likes. z (N, K) -> (N, *image_shape)
+
+    Source: Olshausen and Field, Nature 1996 (why the lengths must be held)
+    """
+
+    def __init__(self, units, image_shape, generator):
+        self.image_shape = tuple(image_shape)
+        self.weight = nn.Parameter(init.normal((units, prod(image_shape)), generator, std=1.0))
+        self.bias = nn.Parameter(init.zeros((prod(image_shape),)))
+
+    def atoms(self):
+        """The unit vectors d_k: (K, H * W * C)."""
+        return self.weight / ops.sqrt((self.weight * self.weight).sum(axis=1, keepdims=True))
+
+    def forward(self, z):
+        return ops.linear(z, self.atoms(), self.bias).reshape(z.shape[0], *self.image_shape)
+
+
+# ---------------------------------------------------------------- corruptions and penalties
+
+
+class GaussianNoise:
+    """x~ = x + sigma eps,  eps ~ N(0, I).
+
+    The best denoiser is the posterior mean, and r(x~) = x~ + sigma^2 grad log p_sigma(x~), where p_sigma is the density
+    of x~: an autoencoder that removes noise has learnt the score (Tweedie; Vincent, Neural Computation 2011). For
+    x ~ N(0, S) both are linear:  r(x~) = S (S + sigma^2 I)^-1 x~,  score = -(S + sigma^2 I)^-1 x~.
+    """
+
+    def __init__(self, sigma):
+        if not sigma >= 0:
+            raise ValueError(f"sigma must be at least 0, got {sigma}")
+        self.sigma = sigma
+
+    def __call__(self, x, generator):
+        return x + x.dtype.type(self.sigma) * generator.normal(x.shape, x.dtype, device_of(x))
+
+
+class MaskingNoise:
+    """Each pixel, with all its channels, is lost with probability p: x~ = `lost` there, black by default.
+
+    Source: Vincent et al., JMLR 11, 2010, section 3.3
+    """
+
+    def __init__(self, p, lost=-1.0):
+        if not 0 <= p < 1:
+            raise ValueError(f"p must lie in [0, 1), got {p}")
+        self.p, self.lost = p, lost
+
+    def __call__(self, x, generator):
+        kept = generator.bernoulli(1 - self.p, (*x.shape[:-1], 1), device_of(x))
+        return device_of(x).xp.where(kept, x, x.dtype.type(self.lost))
+
+
+class L1:
+    """c ||z||_1, the mean over images: the convex stand-in for c nnz(z), whose gradient is 0 wherever it exists."""
+
+    def __init__(self, c):
+        if not c >= 0:
+            raise ValueError(f"c must be at least 0, got {c}")
+        self.c = c
+
+    def __call__(self, z):
+        return ops.absolute(z).sum() * (self.c / z.shape[0])
+
+
+# ---------------------------------------------------------------- the autoencoder
+
+
+class Objective(NamedTuple):
+    """loss = error + penalty; error = 1/2 ||r(x~) - x||^2, the mean over images; codes (N, K). All Tensors."""
+
+    loss: Tensor
+    error: Tensor
+    codes: Tensor
+
+
+class Autoencoder(nn.Module):
+    """r(x) = g(f(x)), and the objective above.
+
+    corruptions   functions (array x, generator) -> array x~, applied in turn; only `objective` corrupts
+    penalty       a function of the codes, a Tensor (N, K) -> a scalar; None for none
+    """
+
+    def __init__(self, encoder, decoder, corruptions=(), penalty=None):
+        self.encoder, self.decoder, self.corruptions, self.penalty = encoder, decoder, corruptions, penalty
+
+    def forward(self, x):
+        return self.decoder(self.encoder(x))
+
+    def corrupt(self, x, generator):
+        """x~ for an array of images x (N, H, W, C); x itself where nothing corrupts."""
+        for corruption in self.corruptions:
+            x = corruption(x, generator)
+        return x
+
+    def objective(self, x, generator):
+        """-> Objective of an array of images x (N, H, W, C). The target is x, not its corrupted copy."""
+        codes = self.encoder(Tensor(self.corrupt(x, generator)))
+        error = ops.mse(self.decoder(codes), Tensor(x), reduction="sum") * (0.5 / len(x))
+        return Objective(error if self.penalty is None else error + self.penalty(codes), error, codes)
+
+
+# ---------------------------------------------------------------- parts of the parts
+
+
+def linear_layers(widths, generator, weight_init):
+    return [nn.Linear(i, o, generator, weight_init=weight_init) for i, o in zip(widths, widths[1:])]
+
+
+def perceptron(x, layers, activation):
+    for layer in layers[:-1]:
+        x = activation(layer(x))
+    return layers[-1](x)
+
+
+def halvings(image_shape, levels):
+    """[(H, W), (H/2, W/2), ...]: the sizes before and after each of the strided convolutions, rounded down."""
+    sizes = [(image_shape[0] >> level, image_shape[1] >> level) for level in range(levels + 1)]
+    if min(sizes[-1]) < 1:
+        raise ValueError(
+            f"images must be at least {2**levels} pixels high and wide to be halved {levels} times, got {image_shape}"
+        )
+    return sizes
+
+
+def check_images(x, image_shape):
+    """x as a Tensor. Raises ValueError unless it holds images of this shape."""
+    x = x if isinstance(x, Tensor) else Tensor(x)
+    if x.shape[1:] != image_shape:
+        raise ValueError(f"images must be (N, {', '.join(map(str, image_shape))}), as the network's, got {x.shape}")
+    return x
