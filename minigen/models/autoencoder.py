@@ -32,7 +32,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import nn, ops
-from ..device import device_of
+from ..device import device_of, to_device
 from ..nn import init
 from ..tensor import Tensor
 
@@ -237,6 +237,36 @@ class Autoencoder(nn.Module):
         codes = self.encoder(Tensor(self.corrupt(x, generator)))
         error = ops.mse(self.decoder(codes), Tensor(x), reduction="sum") * (0.5 / len(x))
         return Objective(error if self.penalty is None else error + self.penalty(codes), error, codes)
+
+
+class CodeGaussian(nn.Module):
+    """N(mean, covariance) of the codes that training has seen, the recent ones weighing more.
+
+        mean <- d mean + (1 - d) m        covariance <- d covariance + (1 - d) (S + d (m - mean)(m - mean)^T)
+
+    with a batch's m and S, divisor N, and the mean of before on the right: both are then exactly the moments of all
+    codes, each batch with its weight. (The last term is the variance between the old mean and the batch's.)
+    """
+
+    def __init__(self, size):
+        self.mean, self.covariance = nn.Buffer(init.zeros((size,))), nn.Buffer(init.zeros((size, size)))
+
+    def update(self, codes, decay):
+        """Take a batch of codes (N, K) in; decay is d, the weight of the past."""
+        mean, covariance = self.mean.data, self.covariance.data
+        batch = codes.mean(0)
+        centred, shift = codes - batch, batch - mean
+        spread = centred.T @ centred / len(codes) + decay * shift[:, None] * shift
+        covariance *= decay
+        covariance += (1 - decay) * spread
+        mean += (1 - decay) * shift
+
+    def draw(self, n, generator):
+        """n codes (n, K), NumPy float32: mean + U sqrt(Lambda) eps, with the covariance = U Lambda U^T."""
+        mean, covariance = (np.asarray(to_device(b.data, "cpu"), np.float64) for b in (self.mean, self.covariance))
+        variances, axes = np.linalg.eigh(covariance)
+        eps = generator.normal((n, len(mean)), np.float64) * np.sqrt(np.maximum(variances, 0))
+        return (mean + eps @ axes.T).astype(np.float32)
 
 
 # ---------------------------------------------------------------- parts of the parts

@@ -15,6 +15,7 @@ from ..data import Batches, Prefetched
 from ..data import load as load_data
 from ..device import device as find_device
 from ..random import Generator
+from .ae import AE, AEConfig, AETraining
 from .config import SettingError
 from .ddpm import DDPM, DDPMConfig, DDPMTraining
 from .loop import fit
@@ -25,6 +26,8 @@ from .vae import VAE, VAEConfig, VAETraining
 MODELS = {  # by name: settings, model, training
     "ddpm": (DDPMConfig, DDPM, DDPMTraining),
     "vae": (VAEConfig, VAE, VAETraining),
+    "ae": (AEConfig, AE, AETraining),
+    "ddpm": (DDPMConfig, DDPM, DDPMTraining),
 }
 RUNS = "runs"  # where numbered run folders go
 
