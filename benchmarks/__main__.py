@@ -180,6 +180,33 @@ def vae(data_dir, folder, stages, shorten, picture):
         write("vae", rows)
     if picture:
         draw(rows, picture)
+@click.option("--folder", default="runs/autoencoders", show_default=True, help="run folders; trained ones are kept")
+@click.option("--data-dir", help="folder with the four MNIST files")
+@click.option("--picture", type=click.Path(path_type=Path), help="also draw the reconstructions there")
+def autoencoders(folder, data_dir, picture):
+    """Autoencoders of every kind beside PCA: held-out error on MNIST at one code size."""
+    from .autoencoders import draw, measure, table
+
+    rows = measure(folder, data_dir)
+    click.echo(table(rows))
+    write("autoencoders", rows)
+    if picture:
+        draw(folder, data_dir, picture)
+
+
+@main.command()
+@click.option("--folder", default="runs/pretraining", show_default=True, help="finished cells are kept there")
+@click.option("--data-dir", help="folder with the four MNIST files")
+@click.option("--picture", type=click.Path(path_type=Path), help="also draw the table there")
+def pretraining(folder, data_dir, picture):
+    """A classifier that begins with an autoencoder's encoder, with few labels: 100 and 1,000, five seeds."""
+    from .pretraining import draw, measure, table
+
+    figures = measure(folder, data_dir)
+    click.echo(table(figures))
+    write("pretraining", figures)
+    if picture:
+        draw(figures, picture)
 
 
 @main.command("cuda-facts")

@@ -1,5 +1,6 @@
 """Training: settings, the loop, run folders and checkpoints, and the models that can be trained."""
 
+from .ae import AE, AEConfig, AETraining
 from .checkpoint import CheckpointError
 from .config import SettingError
 from .ddpm import DDPM, DDPMConfig, DDPMTraining
@@ -9,9 +10,12 @@ from .start import MODELS, held_out, load, resume, start
 from .vae import VAE, VAEConfig, VAETraining
 
 __all__ = [
+    "AE",
     "DDPM",
     "MODELS",
     "VAE",
+    "AEConfig",
+    "AETraining",
     "CheckpointError",
     "DDPMConfig",
     "DDPMTraining",
