@@ -15,6 +15,7 @@ from ..train.checkpoint import write_whole
 from ..train.config import did_you_mean
 
 PICTURES: dict[str, dict[str, str]] = {  # model -> picture -> "module:function" in this folder
+    "ae": {"reconstructions": "ae:reconstructions", "atoms": "ae:atoms"},
     "ddpm": {},
 }
 FRAME = 80  # milliseconds that a GIF shows a frame

@@ -1,0 +1,169 @@
+"""`minigen train ae`: every kind trains, resumes bit for bit, loads, and refuses what it cannot use."""
+
+import numpy as np
+import pytest
+from tiny import command, flags, make_data
+
+from minigen.data import ImageSet, to_model_range
+from minigen.pictures import find_picture
+from minigen.random import Generator
+from minigen.train import MODELS, AEConfig, RunFolder, SettingError, load, resume, start
+from minigen.train.ae import KINDS
+from minigen.train.checkpoint import read_checkpoint
+
+SIZES = {
+    "linear": {"code": 3},
+    "mlp": {"code": 3, "hidden": (6,)},
+    "conv": {"code": 3, "channels": (4,)},
+    "sparse": {"atoms": 70, "l1": 0.5},
+    "denoising": {"code": 3, "channels": (4,), "sigma": 0.4, "masked": 0.1},
+}
+kinds = pytest.mark.parametrize("kind", list(SIZES))
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return make_data(tmp_path_factory.mktemp("data") / "d")
+
+
+def settings(kind, data_dir, **changes):
+    own = {"data": "mnist", "data_dir": str(data_dir), "batch_size": 8, "steps": 8, "checkpoint_every": 2}
+    return AEConfig(**{**own, "kind": kind, **SIZES[kind], **changes})
+
+
+@pytest.fixture(scope="module")
+def runs(data_dir, tmp_path_factory):
+    """A finished run of each kind."""
+    folder = tmp_path_factory.mktemp("runs")
+    return {kind: start(settings(kind, data_dir), folder / kind) for kind in SIZES}
+
+
+def end(run):
+    arrays, header = read_checkpoint(RunFolder(run.path).checkpoint_files()[0][1])
+    metrics = [{k: v for k, v in row.items() if k != "seconds"} for row in run.read_metrics()]
+    return {name: array.tobytes() for name, array in arrays.items()}, header, metrics
+
+
+def test_the_kinds_are_those_tested():
+    assert set(KINDS) == set(SIZES)
+
+
+@kinds
+def test_a_killed_run_resumes_bit_for_bit(kind, runs, data_dir, tmp_path, monkeypatch):
+    class Broken(MODELS["ae"][2]):
+        def step(self, batches, index):
+            if index == 5:
+                raise ZeroDivisionError
+            return super().step(batches, index)
+
+    monkeypatch.setitem(MODELS, "ae", (*MODELS["ae"][:2], Broken))
+    with pytest.raises(ZeroDivisionError):
+        start(settings(kind, data_dir), tmp_path / "run")
+    monkeypatch.undo()
+    assert end(resume(tmp_path / "run")) == end(runs[kind])
+
+
+@kinds
+def test_a_loaded_run_encodes_decodes_and_samples(kind, runs):
+    model, x = load(runs[kind].path), np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1)).astype(np.uint8)
+    codes, r = model.encode(x), model.reconstruct(x)
+    assert codes.shape == (5, model.code_size)
+    np.testing.assert_array_equal(model.encode(to_model_range(x)), codes)
+    np.testing.assert_array_equal(model.decode(codes), r)
+    np.testing.assert_allclose(model.reconstruct(x, batch_size=2), r, atol=1e-5)
+    assert model.mse(x) == pytest.approx(((r - to_model_range(x)) ** 2).mean(), rel=1e-5)
+    first, again, other = model.sample(4, seed=1), model.sample(4, seed=1), model.sample(4, seed=2)
+    assert first.shape == (4, 8, 8, 1)
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0
+
+
+def test_samples_are_decoded_from_the_statistics_of_the_training_codes(runs):
+    """They are in the checkpoint: not zero, as in a new model, and those of the last batches' codes."""
+    model = load(runs["linear"].path)
+    assert np.abs(model.codes.mean.data).max() > 0
+    assert np.linalg.eigvalsh(model.codes.covariance.data).min() > 0
+    expected = model.decode(model.codes.draw(3, Generator(5)))
+    np.testing.assert_array_equal(model.sample(3, seed=5), expected)
+
+
+def test_the_sample_picture_pairs_inputs_with_reconstructions(data_dir, tmp_path):
+    pictures = []
+    start(settings("conv", data_dir), tmp_path / "run", lambda path, images: pictures.append(images))
+    pairs, model = pictures[-1].reshape(-1, 2, 8, 8, 1), load(tmp_path / "run")
+    np.testing.assert_allclose(model.reconstruct(pairs[:, 0]), pairs[:, 1], atol=1e-5)
+
+
+def test_the_number_of_nonzero_codes_is_a_metric_of_sparse_runs(runs):
+    row = runs["sparse"].read_metrics()[-1]
+    assert 0 < row["nnz"] <= 70
+    assert "nnz" not in runs["mlp"].read_metrics()[-1]
+
+
+def test_mse_and_loss_tell_the_same(runs):
+    row = runs["conv"].read_metrics()[-1]
+    assert row["loss"] == pytest.approx(row["mse"] * 64 / 2, rel=1e-5)
+
+
+# ---------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "linaer"}, "kind must be one of .* got 'linaer'; did you mean 'linear'"),
+        ({"code": 0}, "code must be at least 1, got 0"),
+        ({"kind": "denoising", "sigma": -0.1}, "sigma must be at least 0, got -0.1"),
+        ({"kind": "denoising", "masked": 1.0}, "masked must be at least 0 and below 1, got 1.0"),
+        ({"kind": "denoising", "sigma": 0.0}, "needs noise: sigma and masked are both 0"),
+        ({"kind": "mlp", "sigma": 0.1}, "sigma is no setting of kind 'mlp', which heeds code, hidden"),
+        ({"kind": "sparse", "code": 8}, "code is no setting of kind 'sparse', which heeds atoms, l1"),
+        ({"kind": "sparse", "l1": -1.0}, "l1 must be at least 0, got -1.0"),
+    ],
+)
+def test_settings_that_cannot_be_used(changes, message):
+    with pytest.raises(SettingError, match=message):
+        AEConfig(**changes)
+
+
+def test_images_and_codes_of_another_size_than_trained_are_refused(runs):
+    model = load(runs["mlp"].path)
+    with pytest.raises(ValueError, match=r"images must be \(N, 8, 8, 1\), as the network's, got \(2, 28, 28, 1\)"):
+        model.reconstruct(np.zeros((2, 28, 28, 1), np.uint8))
+    with pytest.raises(ValueError, match=r"codes must be \(N, 3\), got \(2, 4\)"):
+        model.decode(np.zeros((2, 4)))
+    with pytest.raises(ValueError, match="n must be at least 1, got 0"):
+        model.sample(0)
+
+
+# ---------------------------------------------------------------- pictures and the command line
+
+
+@pytest.fixture
+def digits():
+    images = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1)).astype(np.uint8)
+    return ImageSet("mnist", images, np.arange(20) % 10, tuple("0123456789"))
+
+
+@kinds
+def test_reconstructions_show_inputs_noise_and_outputs(kind, runs, digits):
+    figure = find_picture("ae", "reconstructions")(load(runs[kind].path), digits, Generator(0), n=4)
+    labels = [ax.get_ylabel() for ax in figure.axes]
+    assert labels == ["test images", *(["noisy"] if kind == "denoising" else []), "reconstructions"]
+
+
+def test_atoms_are_those_of_linear_decoders(runs, digits):
+    for kind, count in (("linear", 3), ("sparse", 64)):
+        figure = find_picture("ae", "atoms")(load(runs[kind].path), digits, Generator(0))
+        assert sum(bool(ax.images) for ax in figure.axes) == count
+    with pytest.raises(ValueError, match="kinds sparse and linear, got 'conv'"):
+        find_picture("ae", "atoms")(load(runs["conv"].path), digits, Generator(0))
+
+
+def test_the_command_line_trains_and_samples(data_dir, tmp_path):
+    given = {"data": "mnist", "data_dir": data_dir, "batch_size": 8, "steps": 2, **SIZES["denoising"]}
+    process = command("train", "ae", "--kind", "denoising", *flags(given), "--out", tmp_path / "run")
+    assert (process.communicate()[1], process.returncode)[1] == 0
+    process = command("sample", tmp_path / "run", "--n", 4, "--out", tmp_path / "x.png")
+    assert (process.communicate()[1], process.returncode)[1] == 0
+    assert (tmp_path / "x.png").exists()
