@@ -196,15 +196,21 @@ def autoencoders(folder, data_dir, picture):
 
 @main.command()
 @click.option("--folder", default="runs/pretraining", show_default=True, help="finished cells are kept there")
+@click.option("--seeds", default="0,1,2,3,4", show_default=True, help="seeds, separated by commas")
 @click.option("--data-dir", help="folder with the four MNIST files")
 @click.option("--picture", type=click.Path(path_type=Path), help="also draw the table there")
-def pretraining(folder, data_dir, picture):
-    """A classifier that begins with an autoencoder's encoder, with few labels: 100 and 1,000, five seeds."""
-    from .pretraining import draw, measure, table
+def pretraining(folder, seeds, data_dir, picture):
+    """A classifier that begins with an autoencoder's encoder, with few labels: 100 and 1,000, five seeds.
 
-    figures = measure(folder, data_dir)
-    click.echo(table(figures))
-    write("pretraining", figures)
+    Processes with seeds of their own may share a folder; figures are kept when all five seeds are asked for.
+    """
+    from .pretraining import SEEDS, draw, measure, table
+
+    chosen = tuple(int(seed) for seed in seeds.split(","))
+    figures = measure(folder, data_dir, chosen)
+    if chosen == SEEDS:
+        click.echo(table(figures))
+        write("pretraining", figures)
     if picture:
         draw(figures, picture)
 

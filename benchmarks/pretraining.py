@@ -29,36 +29,47 @@ from minigen.optim import AdamW, warmup_cosine
 from minigen.random import Generator
 from minigen.train.checkpoint import write_whole
 
-SHAPE, HIDDEN, CODE = (28, 28, 1), (512,), 64
+SHAPE, HIDDEN = (28, 28, 1), 512  # the encoder: 784 pixels -> 512 rectified features
 LOST = 0.3  # share of the pixels that are blackened
 LABELS, SEEDS = (100, 1000), (0, 1, 2, 3, 4)
 STARTS = ("random", "frozen", "fine-tuned")
-PRETRAINING, TRAINING = 2500, 500  # steps
-LR = {"random": 1e-3, "frozen": 1e-2, "fine-tuned": 1e-3}  # the head alone bears, and needs, longer steps
+PRETRAINING, TRAINING = 2000, 500  # steps
+LR = {"pretraining": 3e-3, "random": 1e-3, "frozen": 1e-2, "fine-tuned": 1e-3}  # a head alone needs longer steps
 
 
-def measure(folder, data_dir=None):
-    """{"cells": {"random 100": [accuracy of each seed], ...}, "summary": ...}; unfinished work is kept in `folder`."""
+def measure(folder, data_dir=None, seeds=SEEDS):
+    """{"cells": {"random 100": [accuracy of each seed], ...}, "summary": ...}; what is done is kept in `folder`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    kept = folder / "cells.json"
-    done = json.loads(kept.read_text()) if kept.exists() else {}
     train, test = (load("mnist", data_dir, split) for split in ("train", "test"))
-    todo = [(seed, labels, start) for seed in SEEDS for labels in LABELS for start in STARTS]
-    for seed, labels, start in tqdm(todo, unit="cell"):
-        name = f"{start} {labels} {seed}"
-        if name in done:
-            continue
-        encoder = MLPEncoder(SHAPE, HIDDEN, CODE, Generator(seed).child("encoder"))
-        if start != "random":
-            encoder.load_state_dict(pretrained(train.images, seed, folder / f"encoder-{seed}.safetensors"))
-        few = subset(train.labels, labels, Generator(seed).child("labelled"))
-        done[name] = classify(encoder, start, train.images[few], train.labels[few], test, seed)
-        write_whole(kept, json.dumps(done, indent=2).encode())
-        tqdm.write(f"{name}: {100 * done[name]:.2f}%")
-    cells = {f"{start} {labels}": [done[f"{start} {labels} {seed}"] for seed in SEEDS]
-             for labels in LABELS for start in STARTS}  # fmt: skip
+    names = [f"{start} {labels}" for labels in LABELS for start in STARTS]
+    with tqdm(total=len(seeds) * len(names), unit="cell") as bar:
+        by_seed = [cells_of(seed, train, test, folder, bar) for seed in seeds]
+    cells = {name: [done[name] for done in by_seed] for name in names}
     return {"cells": cells, "summary": summary(cells)}
+
+
+def cells_of(seed, train, test, folder, bar):
+    """{"random 100": accuracy, ...} of one seed; those in `folder` already are not computed again."""
+    kept = folder / f"seed-{seed}.json"
+    done = json.loads(kept.read_text()) if kept.exists() else {}
+    for labels in LABELS:
+        few = subset(train.labels, labels, Generator(seed).child("labelled"))
+        for start in STARTS:
+            name = f"{start} {labels}"
+            if name not in done:
+                encoder = new_encoder(Generator(seed).child("encoder"))
+                if start != "random":
+                    encoder.load_state_dict(pretrained(train.images, seed, folder / f"encoder-{seed}.safetensors"))
+                done[name] = classify(encoder, start, train.images[few], train.labels[few], test, seed)
+                write_whole(kept, json.dumps(done, indent=2).encode())
+                bar.write(f"seed {seed}, {name} labels: {100 * done[name]:.2f}%")
+            bar.update()
+    return done
+
+
+def new_encoder(generator):
+    return nn.Sequential(MLPEncoder(SHAPE, (), HIDDEN, generator), ops.relu)
 
 
 def pretrained(images, seed, path):
@@ -66,14 +77,14 @@ def pretrained(images, seed, path):
     if path.exists():
         return load_file(path)
     generator = Generator(seed).child("pretraining")
-    encoder = MLPEncoder(SHAPE, HIDDEN, CODE, generator)
-    network = Autoencoder(encoder, MLPDecoder(CODE, HIDDEN[::-1], SHAPE, generator), (MaskingNoise(LOST),))
-    optimizer = AdamW(network.parameters(), lr=1e-3)
+    encoder = new_encoder(generator)
+    network = Autoencoder(encoder, MLPDecoder(HIDDEN, (), SHAPE, generator), (MaskingNoise(LOST),))
+    optimizer = AdamW(network.parameters())
     batches = Batches(images, np.zeros(len(images), np.int64), 128, seed)  # labels are not seen
     with tqdm(range(PRETRAINING), desc=f"pretraining, seed {seed}", unit="step", leave=False) as bar:
         for step in bar:
             x = to_model_range(batches.batch_at(step)[0])
-            descend(optimizer, network.objective(x, generator).loss, 1e-3, step, PRETRAINING)
+            descend(optimizer, network.objective(x, generator).loss, LR["pretraining"], step, PRETRAINING)
     save_file(encoder.state_dict(), path)
     return encoder.state_dict()
 
@@ -86,11 +97,11 @@ def subset(labels, n, generator):
 
 def classify(encoder, start, images, labels, test, seed):
     """Train a classifier that begins with `encoder` on the labelled images -> its share of right answers on `test`."""
-    head = nn.Linear(CODE, 10, Generator(seed).child("head"))
-    network = nn.Sequential(encoder, ops.relu, head)
+    head = nn.Linear(HIDDEN, 10, Generator(seed).child("head"))
+    network = nn.Sequential(encoder, head)
     if start == "frozen":
         encoder.requires_grad(False)
-    optimizer = AdamW((head if start == "frozen" else network).parameters(), lr=LR[start])
+    optimizer = AdamW((head if start == "frozen" else network).parameters())
     batches = Batches(images, labels, 50, seed)
     for step in tqdm(range(TRAINING), desc=f"{start}, {len(labels)} labels", unit="step", leave=False):
         x, y = batches.batch_at(step)

@@ -292,3 +292,36 @@ VAE = [
 ]  # fmt: skip
 
 MUTANTS = TAPE + CHECKER + OPERATIONS + DIFFUSION + TRAINING + GPU + VAE
+AUTOENCODERS = [
+    Mutant("error averaged over pixels, not summed", "minigen/models/autoencoder.py",
+           "(0.5 / len(x))", "(0.5 / x.size)",
+           "test_autoencoder.py::test_a_linear_autoencoder_is_pca_on_correlated_data"),
+    Mutant("the penalty averaged over units", "minigen/models/autoencoder.py",
+           "(self.c / z.shape[0])", "(self.c / z.size)",
+           "test_autoencoder.py::test_with_an_orthonormal_decoder_codes_are_soft_thresholded_projections"),
+    Mutant("a threshold that shrinks one side only", "minigen/models/autoencoder.py",
+           "return ops.relu(u - threshold) - ops.relu(-u - threshold)", "return ops.relu(u - threshold)",
+           "test_autoencoder.py::test_shrink_is_soft_thresholding"),
+    Mutant("atoms of any length", "minigen/models/autoencoder.py",
+           "return self.weight / ops.sqrt((self.weight * self.weight).sum(axis=1, keepdims=True))",
+           "return self.weight",
+           "test_autoencoder.py::test_atoms_have_length_one_so_scaling_cannot_escape_the_penalty"),
+    Mutant("a denoiser asked for the noisy image", "minigen/models/autoencoder.py",
+           "codes = self.encoder(Tensor(self.corrupt(x, generator)))",
+           "x = self.corrupt(x, generator); codes = self.encoder(Tensor(x))",
+           "test_autoencoder.py::test_a_linear_denoiser_of_gaussian_data_learns_the_posterior_mean_and_the_score"),
+    Mutant("a denoiser that never sees noise", "minigen/models/autoencoder.py",
+           "codes = self.encoder(Tensor(self.corrupt(x, generator)))", "codes = self.encoder(Tensor(x))",
+           "test_autoencoder.py::test_the_objective_is_the_decks_with_noise_and_penalty_together"),
+    Mutant("sigma taken for a variance", "minigen/models/autoencoder.py",
+           "x.dtype.type(self.sigma) * generator", "x.dtype.type(self.sigma**0.5) * generator",
+           "test_autoencoder.py::test_the_objective_is_the_decks_with_noise_and_penalty_together"),
+    Mutant("covariance without the shift of the mean", "minigen/models/autoencoder.py",
+           "+ decay * shift[:, None] * shift", "+ 0 * shift[:, None] * shift",
+           "test_autoencoder.py::test_the_statistics_of_codes_are_those_of_all_batches_with_their_weights"),
+    Mutant("15: checkpoints without the codes' statistics", "minigen/train/ae.py",
+           'self.networks = {"ae": self.network, "codes": self.codes}', 'self.networks = {"ae": self.network}',
+           "test_ae.py::test_samples_are_decoded_from_the_statistics_of_the_training_codes"),
+]  # fmt: skip
+
+MUTANTS = AUTOENCODERS + TAPE + CHECKER + OPERATIONS + DIFFUSION + TRAINING + GPU
