@@ -1,1 +1,1 @@
-"""Networks: the U-Net of diffusion models, the classic U-Net, the digit classifier."""
+"""Networks: the U-Net of diffusion models, the classic U-Net, autoencoders, the digit classifier."""
