@@ -180,6 +180,9 @@ def vae(data_dir, folder, stages, shorten, picture):
         write("vae", rows)
     if picture:
         draw(rows, picture)
+
+
+@main.command()
 @click.option("--folder", default="runs/autoencoders", show_default=True, help="run folders; trained ones are kept")
 @click.option("--data-dir", help="folder with the four MNIST files")
 @click.option("--picture", type=click.Path(path_type=Path), help="also draw the reconstructions there")

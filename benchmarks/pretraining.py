@@ -24,7 +24,8 @@ from tqdm import tqdm
 
 from minigen import Tensor, nn, no_grad, ops
 from minigen.data import Batches, load, to_model_range
-from minigen.models.autoencoder import Autoencoder, MaskingNoise, MLPDecoder, MLPEncoder
+from minigen.models.autoencoder import Autoencoder, MaskingNoise
+from minigen.models.coders import MLPDecoder, MLPEncoder
 from minigen.optim import AdamW, warmup_cosine
 from minigen.random import Generator
 from minigen.train.checkpoint import write_whole

@@ -13,7 +13,8 @@ import numpy as np
 
 from minigen import Tensor, no_grad
 from minigen.data import Batches, load, to_model_range
-from minigen.models.autoencoder import Autoencoder, ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from minigen.models.autoencoder import Autoencoder
+from minigen.models.coders import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 from minigen.optim import AdamW, warmup_cosine
 from minigen.pictures import save_picture
 from minigen.random import Generator

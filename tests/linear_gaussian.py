@@ -24,7 +24,7 @@ def vae(encoder_weight=None, encoder_bias=None, logvar=None):
     weight = W @ np.linalg.inv(M) if encoder_weight is None else encoder_weight
     bias = -B @ weight if encoder_bias is None else encoder_bias
     logvar = np.log(S**2 / np.diag(M)) if logvar is None else logvar
-    encoder, decoder = model.network.encoder.mlp.layers[0], model.network.decoder.mlp.layers[0]
+    encoder, decoder = model.network.encoder.layers[0], model.network.decoder.layers[0]
     encoder.weight.assign(np.concatenate([weight, np.zeros((4, 2))], axis=1))
     encoder.bias.assign(np.concatenate([bias, logvar]))
     decoder.weight.assign(W.T)

@@ -6,19 +6,8 @@ from scipy.linalg import subspace_angles
 
 from minigen import Tensor, nn
 from minigen.data import load, to_model_range
-from minigen.models.autoencoder import (
-    L1,
-    Autoencoder,
-    CodeGaussian,
-    ConvDecoder,
-    ConvEncoder,
-    Dictionary,
-    GaussianNoise,
-    MaskingNoise,
-    MLPDecoder,
-    MLPEncoder,
-    Shrink,
-)
+from minigen.models.autoencoder import L1, Autoencoder, CodeGaussian, Dictionary, GaussianNoise, MaskingNoise, Shrink
+from minigen.models.coders import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 from minigen.optim import Adam, warmup_cosine
 from minigen.random import Generator
 

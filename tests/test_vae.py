@@ -79,7 +79,7 @@ def test_the_best_elbo_of_a_linear_vae_is_the_maximum_likelihood_of_probabilisti
     """At the closed-form optimum: W in the decoder, the posterior in the encoder. And no gradient is left there."""
     x, mean, weight, variance, largest, log_p = pca
     model = linear_vae()
-    encoder, decoder = model.network.encoder.mlp.layers[0], model.network.decoder.mlp.layers[0]
+    encoder, decoder = model.network.encoder.layers[0], model.network.decoder.layers[0]
     back = weight / largest  # W M^-1, as M = W^T W + s^2 = Lambda
     encoder.weight.assign(np.concatenate([back, np.zeros((5, 2))], axis=1))
     encoder.bias.assign(np.concatenate([-mean @ back, np.log(variance / largest)]))
@@ -167,8 +167,8 @@ def test_the_loss_of_a_step_is_the_sum_over_pixels_plus_the_sum_over_latents_wri
     eps = drawn.normal((4, 1, 3)).astype(np.float64)[:, 0]
 
     def mlp(h, name):
-        h = np.tanh(h @ state[f"{name}.mlp.layers.0.weight"] + state[f"{name}.mlp.layers.0.bias"])
-        return h @ state[f"{name}.mlp.layers.1.weight"] + state[f"{name}.mlp.layers.1.bias"]
+        h = np.tanh(h @ state[f"{name}.layers.0.weight"] + state[f"{name}.layers.0.bias"])
+        return h @ state[f"{name}.layers.1.weight"] + state[f"{name}.layers.1.bias"]
 
     mu, logvar = np.split(mlp(x, "encoder"), 2, axis=1)
     y = mlp(mu + np.exp(logvar / 2) * eps, "decoder")
@@ -311,7 +311,7 @@ def test_images_of_another_size_or_type_are_refused():
         model.nll(images(2), Generator(0), 0)
     with pytest.raises(ValueError, match="no likelihood, so there is no NLL"):
         model_of(binarise="grey").nll(images(2), Generator(0), 2)
-    with pytest.raises(ValueError, match="channels must halve the image at most to one pixel"):
+    with pytest.raises(ValueError, match="images must be at least 16 pixels high and wide"):
         model_of(network="conv", channels=(4, 4, 4, 4))
 
 

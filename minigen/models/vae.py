@@ -12,82 +12,13 @@ Shapes   x (N, H, W, C) in [0, 1], labels (N,), mu, logvar (N, D), z (M, D) -> y
 Source   Kingma and Welling, 2014, appendix C; Burda et al., 2016, section 5; Sohn et al., 2015 (conditional)
 """
 
-from math import prod
-
 import numpy as np
 
 from .. import nn, ops
 from ..device import to_device
 from ..nn import init
 from ..tensor import Tensor
-
-
-class MLP(nn.Module):
-    """Linear layers with tanh between them. widths: inputs, hidden units ..., outputs; two are one linear map."""
-
-    def __init__(self, widths, generator):
-        pairs = zip(widths, widths[1:])
-        self.layers = [nn.Linear(i, o, generator, weight_init=init.xavier_uniform) for i, o in pairs]
-
-    def forward(self, x):
-        for layer in self.layers[:-1]:
-            x = ops.tanh(layer(x))
-        return self.layers[-1](x)
-
-
-class MLPEncoder(nn.Module):
-    """x (N, H, W, C), label (N, classes) or None -> (N, 2 D)"""
-
-    def __init__(self, image_shape, hidden, latent, classes, generator):
-        self.mlp = MLP((prod(image_shape) + classes, *hidden, 2 * latent), generator)
-
-    def forward(self, x, label):
-        return self.mlp(beside(x.reshape(len(x), -1), label))
-
-
-class MLPDecoder(nn.Module):
-    """z (M, D), label (M, classes) or None -> y (M, H, W, outputs)"""
-
-    def __init__(self, image_shape, outputs, hidden, latent, classes, generator):
-        self.shape = (*image_shape[:2], outputs)
-        self.mlp = MLP((latent + classes, *hidden[::-1], prod(self.shape)), generator)
-
-    def forward(self, z, label):
-        return self.mlp(beside(z, label)).reshape(len(z), *self.shape)
-
-
-class ConvEncoder(nn.Module):
-    """x (N, H, W, C), label (N, classes) or None -> (N, 2 D)"""
-
-    def __init__(self, image_shape, channels, latent, classes, generator):
-        widths = [image_shape[2], *channels]
-        conv = {"size": 4, "generator": generator, "stride": 2, "padding": 1, "weight_init": init.kaiming_normal}
-        self.convs = [nn.Conv2d(i, o, **conv) for i, o in zip(widths, widths[1:])]
-        inputs = prod(sizes(image_shape, channels)[-1]) * channels[-1] + classes
-        self.output = nn.Linear(inputs, 2 * latent, generator, weight_init=init.xavier_uniform)
-
-    def forward(self, x, label):
-        for conv in self.convs:
-            x = ops.relu(conv(x))
-        return self.output(beside(x.reshape(len(x), -1), label))
-
-
-class ConvDecoder(nn.Module):
-    """z (M, D), label (M, classes) or None -> y (M, H, W, outputs)"""
-
-    def __init__(self, image_shape, outputs, channels, latent, classes, generator):
-        self.sizes = sizes(image_shape, channels)[::-1]
-        self.shape = (*self.sizes[0], channels[-1])
-        self.input = nn.Linear(latent + classes, prod(self.shape), generator, weight_init=init.kaiming_normal)
-        widths = [*channels[::-1], outputs]
-        conv = {"size": 4, "generator": generator, "stride": 2, "padding": 1, "weight_init": init.kaiming_normal}
-        self.convs = [nn.ConvTranspose2d(i, o, **conv) for i, o in zip(widths, widths[1:])]
-
-    def forward(self, z, label):
-        y = self.input(beside(z, label)).reshape(len(z), *self.shape)
-        for conv, size in zip(self.convs, self.sizes[1:]):
-            y = conv(ops.relu(y), size)
-        return y
+from .coders import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 
 
 class VAENetwork(nn.Module):
@@ -104,11 +35,15 @@ class VAENetwork(nn.Module):
     def __init__(self, image_shape, likelihood, generator, kind="mlp", widths=(200, 200), latent=50, classes=0):
         if kind == "conv" and not widths:
             raise ValueError("widths of a conv network must hold at least one number of channels, got none")
-        outputs = image_shape[2] * likelihood.outputs
+        parameters = (*image_shape[:2], image_shape[2] * likelihood.outputs)
         self.image_shape, self.latent, self.classes, self.likelihood = tuple(image_shape), latent, classes, likelihood
-        encoder, decoder = {"mlp": (MLPEncoder, MLPDecoder), "conv": (ConvEncoder, ConvDecoder)}[kind]
-        self.encoder = encoder(self.image_shape, widths, latent, classes, generator)
-        self.decoder = decoder(self.image_shape, outputs, widths, latent, classes, generator)
+        if kind == "mlp":
+            tanh = {"activation": ops.tanh, "weight_init": init.xavier_uniform, "classes": classes}
+            self.encoder = MLPEncoder(image_shape, widths, 2 * latent, generator, **tanh)
+            self.decoder = MLPDecoder(latent, widths[::-1], parameters, generator, **tanh)
+        else:
+            self.encoder = ConvEncoder(image_shape, widths, 2 * latent, generator, classes=classes)
+            self.decoder = ConvDecoder(latent, widths, parameters, generator, classes=classes)
 
     def encode(self, x, labels=None):
         """mu, logvar (N, D) of q(z | x)."""
@@ -131,15 +66,3 @@ class VAENetwork(nn.Module):
                 f"labels must be ({len(like)},) and lie in 0..{self.classes - 1}, got {labels.shape}: {labels[:10]}"
             )
         return Tensor(to_device((labels[:, None] == np.arange(self.classes)).astype(like.dtype), like.device))
-
-
-def sizes(image_shape, channels):
-    """(H, W) of the image and after each halving. Raises ValueError where nothing would be left."""
-    found = [(image_shape[0] >> level, image_shape[1] >> level) for level in range(len(channels) + 1)]
-    if not all(found[-1]):
-        raise ValueError(f"channels must halve the image at most to one pixel: got {channels} for images {image_shape}")
-    return found
-
-
-def beside(x, label):
-    return x if label is None else ops.concatenate([x, label], axis=1)

@@ -19,19 +19,8 @@ from .. import nn
 from ..autograd import no_grad
 from ..data import to_model_range
 from ..device import to_device
-from ..models.autoencoder import (
-    L1,
-    Autoencoder,
-    CodeGaussian,
-    ConvDecoder,
-    ConvEncoder,
-    Dictionary,
-    GaussianNoise,
-    MaskingNoise,
-    MLPDecoder,
-    MLPEncoder,
-    Shrink,
-)
+from ..models.autoencoder import L1, Autoencoder, CodeGaussian, Dictionary, GaussianNoise, MaskingNoise, Shrink
+from ..models.coders import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
 from ..optim import EMA, AdamW, warmup_cosine
 from ..random import Generator
 from ..tensor import Tensor

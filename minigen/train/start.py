@@ -24,10 +24,9 @@ from .task import under
 from .vae import VAE, VAEConfig, VAETraining
 
 MODELS = {  # by name: settings, model, training
-    "ddpm": (DDPMConfig, DDPM, DDPMTraining),
-    "vae": (VAEConfig, VAE, VAETraining),
     "ae": (AEConfig, AE, AETraining),
     "ddpm": (DDPMConfig, DDPM, DDPMTraining),
+    "vae": (VAEConfig, VAE, VAETraining),
 }
 RUNS = "runs"  # where numbered run folders go
 
