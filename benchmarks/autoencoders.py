@@ -21,7 +21,7 @@ RUNS = {  # name: the flags of its training
     "mlp": {"kind": "mlp", "steps": 2000},
     "conv": {"kind": "conv", "steps": 1200, "lr": 4e-3},
     "denoising": {"kind": "denoising", "steps": 1200, "lr": 4e-3},
-    "sparse": {"kind": "sparse", "steps": 1000, "lr": 4e-3, "l1": 0.5},
+    "sparse": {"kind": "sparse", "steps": 1000},
 }
 
 

@@ -1,11 +1,14 @@
 """An autoencoder's encoder as the start of a classifier: does it help where labels are few?
 
     pretrain      a denoising autoencoder on all 60,000 images, no label seen
-    random        encoder and head from random weights, both trained on the labelled images
-    frozen        the pretrained encoder as it is; only the linear head is trained
+    random        encoder and linear head from random weights, both trained on the labelled images
+    frozen        the pretrained encoder as it is; only the head is trained
     fine-tuned    the pretrained encoder, and then both trained
 
-Five seeds; each draws its own pretraining, labelled images (as many of every class), heads and batches. The three
+Two encoders: `mlp`, one layer of 512 rectified features, pretrained anew for every seed; `conv`, two convolutions and a
+code of 32 numbers, pretrained once, by the run `denoising` of `python -m benchmarks autoencoders`.
+
+Five seeds; each draws its own labelled images (as many of every class), random weights, heads and batches. The three
 starts of a seed share the labelled images, so their differences are taken in pairs. Intervals are Student's t with
 4 degrees of freedom, 95%. Every cell is kept as soon as it is done: the same command goes on where it broke off.
 
@@ -25,67 +28,77 @@ from tqdm import tqdm
 from minigen import Tensor, nn, no_grad, ops
 from minigen.data import Batches, load, to_model_range
 from minigen.models.autoencoder import Autoencoder, MaskingNoise
-from minigen.models.coders import MLPDecoder, MLPEncoder
+from minigen.models.coders import ConvEncoder, MLPDecoder, MLPEncoder
 from minigen.optim import AdamW, warmup_cosine
 from minigen.random import Generator
 from minigen.train.checkpoint import write_whole
 
-SHAPE, HIDDEN = (28, 28, 1), 512  # the encoder: 784 pixels -> 512 rectified features
-LOST = 0.3  # share of the pixels that are blackened
+from .autoencoders import CODE, trained
+from .autoencoders import RUNS as AUTOENCODERS
+
+SHAPE, HIDDEN = (28, 28, 1), 512
+LOST, PRETRAINING, PRETRAINING_LR = 0.3, 2000, 3e-3  # mlp: share of pixels blackened; steps
+NETWORKS = {  # width of the features; steps with labels, and their learning rate
+    "mlp": {"features": HIDDEN, "steps": 500, "lr": 1e-3},
+    "conv": {"features": CODE, "steps": 300, "lr": 2e-3},
+}
+FROZEN_LR = 1e-2  # a head alone bears, and needs, longer steps
 LABELS, SEEDS = (100, 1000), (0, 1, 2, 3, 4)
 STARTS = ("random", "frozen", "fine-tuned")
-PRETRAINING, TRAINING = 2000, 500  # steps
-LR = {"pretraining": 3e-3, "random": 1e-3, "frozen": 1e-2, "fine-tuned": 1e-3}  # a head alone needs longer steps
+CELLS = [f"{network} {labels} {start}" for network in NETWORKS for labels in LABELS for start in STARTS]
 
 
 def measure(folder, data_dir=None, seeds=SEEDS):
-    """{"cells": {"random 100": [accuracy of each seed], ...}, "summary": ...}; what is done is kept in `folder`."""
+    """{"cells": {"mlp 100 random": [accuracy of each seed], ...}, "summary": ...}; what is done is kept in `folder`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    conv = trained(folder.parent / "autoencoders" / "denoising", AUTOENCODERS["denoising"], data_dir).network.encoder
     train, test = (load("mnist", data_dir, split) for split in ("train", "test"))
-    names = [f"{start} {labels}" for labels in LABELS for start in STARTS]
-    with tqdm(total=len(seeds) * len(names), unit="cell") as bar:
-        by_seed = [cells_of(seed, train, test, folder, bar) for seed in seeds]
-    cells = {name: [done[name] for done in by_seed] for name in names}
+    with tqdm(total=len(seeds) * len(CELLS), unit="cell") as bar:
+        by_seed = [cells_of(seed, train, test, conv.state_dict(), folder, bar) for seed in seeds]
+    cells = {name: [done[name] for done in by_seed] for name in CELLS}
     return {"cells": cells, "summary": summary(cells)}
 
 
-def cells_of(seed, train, test, folder, bar):
-    """{"random 100": accuracy, ...} of one seed; those in `folder` already are not computed again."""
+def cells_of(seed, train, test, conv_weights, folder, bar):
+    """{"mlp 100 random": accuracy, ...} of one seed; those in `folder` already are not computed again."""
     kept = folder / f"seed-{seed}.json"
     done = json.loads(kept.read_text()) if kept.exists() else {}
-    for labels in LABELS:
-        few = subset(train.labels, labels, Generator(seed).child("labelled"))
-        for start in STARTS:
-            name = f"{start} {labels}"
-            if name not in done:
-                encoder = new_encoder(Generator(seed).child("encoder"))
-                if start != "random":
-                    encoder.load_state_dict(pretrained(train.images, seed, folder / f"encoder-{seed}.safetensors"))
-                done[name] = classify(encoder, start, train.images[few], train.labels[few], test, seed)
-                write_whole(kept, json.dumps(done, indent=2).encode())
-                bar.write(f"seed {seed}, {name} labels: {100 * done[name]:.2f}%")
-            bar.update()
+    for name in CELLS:
+        network, labels, start = name.split()
+        if name not in done:
+            few = subset(train.labels, int(labels), Generator(seed).child("labelled"))
+            encoder = new_encoder(network, Generator(seed).child("encoder"))
+            if start != "random" and network == "conv":
+                encoder.load_state_dict(conv_weights)
+            elif start != "random":
+                encoder.load_state_dict(pretrained(train.images, seed, folder / f"encoder-{seed}.safetensors"))
+            done[name] = classify(network, encoder, start, train.images[few], train.labels[few], test, seed)
+            write_whole(kept, json.dumps(done, indent=2).encode())
+            bar.write(f"seed {seed}, {name}: {100 * done[name]:.2f}%")
+        bar.update()
     return done
 
 
-def new_encoder(generator):
+def new_encoder(network, generator):
+    if network == "conv":
+        return ConvEncoder(SHAPE, (16, 32), CODE, generator)
     return nn.Sequential(MLPEncoder(SHAPE, (), HIDDEN, generator), ops.relu)
 
 
 def pretrained(images, seed, path):
-    """The weights of an encoder that learnt to remove noise from all the images; from `path` where they are there."""
+    """The weights of an mlp encoder that learnt to remove noise from all images; from `path` where they are there."""
     if path.exists():
         return load_file(path)
     generator = Generator(seed).child("pretraining")
-    encoder = new_encoder(generator)
+    encoder = new_encoder("mlp", generator)
     network = Autoencoder(encoder, MLPDecoder(HIDDEN, (), SHAPE, generator), (MaskingNoise(LOST),))
     optimizer = AdamW(network.parameters())
     batches = Batches(images, np.zeros(len(images), np.int64), 128, seed)  # labels are not seen
     with tqdm(range(PRETRAINING), desc=f"pretraining, seed {seed}", unit="step", leave=False) as bar:
         for step in bar:
             x = to_model_range(batches.batch_at(step)[0])
-            descend(optimizer, network.objective(x, generator).loss, LR["pretraining"], step, PRETRAINING)
+            descend(optimizer, network.objective(x, generator).loss, PRETRAINING_LR, step, PRETRAINING)
     save_file(encoder.state_dict(), path)
     return encoder.state_dict()
 
@@ -96,19 +109,21 @@ def subset(labels, n, generator):
     return np.concatenate([images[generator.permutation(len(images))[: n // 10]] for images in members])
 
 
-def classify(encoder, start, images, labels, test, seed):
+def classify(network, encoder, start, images, labels, test, seed):
     """Train a classifier that begins with `encoder` on the labelled images -> its share of right answers on `test`."""
-    head = nn.Linear(HIDDEN, 10, Generator(seed).child("head"))
-    network = nn.Sequential(encoder, head)
+    settings = NETWORKS[network]
+    head = nn.Linear(settings["features"], 10, Generator(seed).child("head"))
+    classifier = nn.Sequential(encoder, head)
     if start == "frozen":
         encoder.requires_grad(False)
-    optimizer = AdamW((head if start == "frozen" else network).parameters())
-    batches = Batches(images, labels, 50, seed)
-    for step in tqdm(range(TRAINING), desc=f"{start}, {len(labels)} labels", unit="step", leave=False):
+    optimizer = AdamW((head if start == "frozen" else classifier).parameters())
+    batches, lr, steps = Batches(images, labels, 50, seed), settings["lr"], settings["steps"]
+    for step in tqdm(range(steps), desc=f"{network} {len(labels)} {start}", unit="step", leave=False):
         x, y = batches.batch_at(step)
-        descend(optimizer, ops.cross_entropy(network(Tensor(to_model_range(x))), y), LR[start], step, TRAINING)
+        loss = ops.cross_entropy(classifier(Tensor(to_model_range(x))), y)
+        descend(optimizer, loss, FROZEN_LR if start == "frozen" else lr, step, steps)
     with no_grad():
-        answers = [network(Tensor(to_model_range(test.images[i : i + 500]))).data.argmax(1)
+        answers = [classifier(Tensor(to_model_range(test.images[i : i + 500]))).data.argmax(1)
                    for i in range(0, len(test.images), 500)]  # fmt: skip
     return float((np.concatenate(answers) == test.labels).mean())
 
@@ -134,20 +149,20 @@ def summary(cells):
     """Per cell its mean and half interval, and those of its difference to the random start of the same seed."""
     rows = {}
     for name, values in cells.items():
-        labels = name.rpartition(" ")[2]
-        (mean, half), (gain, gain_half) = interval(values), interval(np.subtract(values, cells[f"random {labels}"]))
+        baseline = cells[f"{name.rpartition(' ')[0]} random"]
+        (mean, half), (gain, gain_half) = interval(values), interval(np.subtract(values, baseline))
         rows[name] = {"mean": mean, "half": half, "gain": gain, "gain_half": gain_half}
     return rows
 
 
 def table(figures):
     """Markdown: the accuracy of each start on the test images, and its gain over the random start, in %."""
-    lines = ["| labels | start | accuracy on 10,000 test images, % | gain over the random start, % |",
-             "| --- | --- | --- | --- |"]  # fmt: skip
+    lines = ["| encoder | labels | start | test accuracy, % | gain over the random start, % |",
+             "| --- | --- | --- | --- | --- |"]  # fmt: skip
     for name, row in figures["summary"].items():
-        start, _, labels = name.rpartition(" ")
+        network, labels, start = name.split()
         gain = "" if start == "random" else f"{100 * row['gain']:+.2f} ± {100 * row['gain_half']:.2f}"
-        lines.append(f"| {labels} | {start} | {100 * row['mean']:.2f} ± {100 * row['half']:.2f} | {gain} |")
+        lines.append(f"| {network} | {labels} | {start} | {100 * row['mean']:.2f} ± {100 * row['half']:.2f} | {gain} |")
     return "\n".join(lines)
 
 
@@ -155,14 +170,16 @@ def draw(figures, path):
     """The picture of the table: every seed a dot, the mean with its interval beside them."""
     from . import plots  # chooses matplotlib's backend
 
-    figure, axes = plots.plt.subplots(1, len(LABELS), figsize=(8, 3.6), layout="constrained")
-    for ax, labels in zip(axes, LABELS):
+    panels = [f"{network} {labels}" for labels in LABELS for network in NETWORKS]
+    figure, axes = plots.plt.subplots(1, len(panels), figsize=(12, 3.4), layout="constrained")
+    for ax, panel in zip(axes, panels):
         for place, start in enumerate(STARTS):
-            values, row = figures["cells"][f"{start} {labels}"], figures["summary"][f"{start} {labels}"]
+            values, row = figures["cells"][f"{panel} {start}"], figures["summary"][f"{panel} {start}"]
             ax.plot([place - 0.12] * len(values), 100 * np.array(values), "o", color=plots.TARGET, ms=4, alpha=0.6)
             ax.errorbar(place + 0.12, 100 * row["mean"], 100 * row["half"], fmt="o", color=plots.OURS, capsize=5)
         ax.set_xticks(range(len(STARTS)), STARTS)
-        ax.set(title=f"{labels:,} labels", xlim=(-0.6, len(STARTS) - 0.4))
+        network, labels = panel.split()
+        ax.set(title=f"{network}, {int(labels):,} labels", xlim=(-0.6, len(STARTS) - 0.4))
     axes[0].set_ylabel("accuracy on the test digits, %")
     figure.savefig(path, dpi=130)
     click.echo(f"written to {path}")

@@ -71,7 +71,8 @@ class Dictionary(nn.Module):
 
     def __init__(self, units, image_shape, generator):
         self.image_shape = tuple(image_shape)
-        self.weight = nn.Parameter(init.normal((units, prod(image_shape)), generator, std=1.0))
+        std = prod(image_shape) ** -0.5  # lengths begin near 1, so that steps turn the atoms
+        self.weight = nn.Parameter(init.normal((units, prod(image_shape)), generator, std))
         self.bias = nn.Parameter(init.zeros((prod(image_shape),)))
 
     def atoms(self):
