@@ -20,7 +20,7 @@ def plot(run, name, seed, weights, device, out):
     \b
     minigen plot runs/vae-1 manifold
     """
-    from ..pictures import find_picture, save_picture
+    from ..pictures import PictureError, find_picture, save_picture
     from ..random import Generator
     from ..train import RunFolder, held_out, load
 
@@ -30,7 +30,10 @@ def plot(run, name, seed, weights, device, out):
             draw = find_picture(kind, name)
         except ValueError as error:
             raise click.UsageError(str(error)) from error
-        picture = draw(load(run, weights, device), held_out(run), Generator(seed))
+        try:
+            picture = draw(load(run, weights, device), held_out(run), Generator(seed))
+        except PictureError as error:
+            raise RunFailed(str(error)) from error
     suffix = ".gif" if isinstance(picture, list) else ".png"
     path = out or run / f"{name}{suffix}"
     if path.suffix.lower() != suffix:

@@ -16,10 +16,17 @@ from ..train.config import did_you_mean
 
 PICTURES: dict[str, dict[str, str]] = {  # model -> picture -> "module:function" in this folder
     "ae": {"reconstructions": "ae:reconstructions", "atoms": "ae:atoms"},
+    "ae": {name: f"vae:{name}" for name in ("latents", "gaps", "interpolate", "arithmetic")},
     "ddpm": {},
-}
+    "vae": {name: f"vae:{name}" for name in (
+        "latents", "gaps", "manifold", "traversal", "interpolate", "arithmetic")},
+}  # fmt: skip
 FRAME = 80  # milliseconds that a GIF shows a frame
 DPI = 120
+
+
+class PictureError(ValueError):
+    """A picture that cannot be drawn of this model or this data: what it needs, and what there is."""
 
 
 def find_picture(model, name):
@@ -44,6 +51,9 @@ def save_picture(path, picture):
         Image.fromarray(squeezed(picture)).save(buffer, format="PNG")
     else:
         picture.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight")
+        drawn = Image.open(buffer).convert("RGB")  # without transparency, it is half as large
+        buffer = BytesIO()
+        drawn.save(buffer, format="PNG", optimize=True)
     write_whole(Path(path), buffer.getvalue())
 
 
