@@ -32,10 +32,11 @@ from minigen.random import Generator
 @click.command()
 @click.option("--data-dir", type=click.Path(path_type=Path), help="folder with the four MNIST files")
 @click.option("--refuse-impostors", is_flag=True, help="go on from the weights in --out, see above")
+@click.option("--steps", type=int, help="fewer steps than ten epochs (with --refuse-impostors, two)")
 @click.option("--batch-size", default=128, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--out", default=WEIGHTS, type=click.Path(path_type=Path), show_default=True, help="file for the weights")
-def main(data_dir, refuse_impostors, batch_size, seed, out):
+def main(data_dir, refuse_impostors, steps, batch_size, seed, out):
     train, test = (load("mnist", data_dir, split) for split in ("train", "test"))
     generator = Generator(seed)
     network = DigitClassifier(generator.child("weights"))
@@ -46,7 +47,7 @@ def main(data_dir, refuse_impostors, batch_size, seed, out):
     ema = EMA(optimizer.flat, decay=0.999)
     batches, noise = Batches(train.images, train.labels, batch_size, seed), generator.child("distortion")
 
-    steps = epochs * batches.steps_per_epoch
+    steps = steps or epochs * batches.steps_per_epoch
     with tqdm(range(steps), unit="step") as bar:
         for step in bar:
             images, labels = batches.batch_at(step)

@@ -7,7 +7,16 @@ from scipy.stats import norm
 from minigen import Tensor, ops
 from minigen.models.likelihoods import Bernoulli
 from minigen.models.vae import VAENetwork
-from minigen.pictures.latent_space import Codes, along_axis, analogy, drawn_like, farthest, line, quantile_grid
+from minigen.pictures.latent_space import (
+    Codes,
+    along_axis,
+    analogy,
+    drawn_like,
+    empty_share,
+    farthest,
+    line,
+    quantile_grid,
+)
 from minigen.random import Generator
 
 
@@ -78,6 +87,17 @@ def test_the_farthest_point_is_in_the_hole_however_the_cloud_is_stretched(scale)
     places = farthest(codes, 2, Generator(4))
     distance = np.hypot(*(places / [scale, 1.0] - [0.3, 0.2]).T)
     assert distance[0] < 0.1 < distance[1]
+
+
+def test_the_empty_share_is_the_probability_of_a_hole_that_is_cut_into_a_gaussian():
+    """P(|z| < r) = 1 - exp(-r^2 / 2) in two dimensions; codes near the hole's edge cover a ring of it."""
+    codes = Generator(6).normal((60_000, 2), np.float64)
+    assert empty_share(codes, Generator(7)) < 0.005
+    holed, near = codes[np.hypot(*codes.T) > 1.0], 0.2
+    deviation = holed.std()  # cutting the middle out widens the cloud
+    inner = 1.0 - near * deviation
+    expected = 1 - np.exp(-((inner / deviation) ** 2) / 2)
+    assert empty_share(holed * [50.0, 1.0], Generator(7), near) == pytest.approx(expected, abs=0.015)
 
 
 def test_draws_of_codes_have_the_encoders_mean_and_deviation_and_the_kl_is_the_formula():

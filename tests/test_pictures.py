@@ -133,7 +133,7 @@ def test_groups_of_the_arithmetic_are_the_quarters_of_a_class(digits):
 
 @pytest.mark.parametrize("name", PICTURES["vae"])
 def test_every_picture_of_a_vae_is_a_figure_that_another_call_repeats(digits, name):
-    model, few = untrained(2), {"interpolate": {"measured": 8}, "gaps": {"measured": 8}}
+    model, few = untrained(2), {"interpolate": {"measured": 8}}
     figures = [getattr(drawn, name)(model, digits, Generator(1), **few.get(name, {})) for _ in range(2)]
     assert all(isinstance(figure, Figure) for figure in figures)
     for one, other in zip(*(figure.axes for figure in figures)):

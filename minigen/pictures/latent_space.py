@@ -9,6 +9,7 @@
                                                g(B') = g(A') - g(A) + g(B)
     drawn_like      draws from the Gaussian with the mean and the covariance of the codes
     farthest        points amid the codes, and yet as far as can be from all of them
+    empty_share     how much of that Gaussian has no code near
 
 Shapes   codes (N, D), float64
 Source   Kingma and Welling, Auto-Encoding Variational Bayes, 2014, appendix A (grid); decks 004 "VAEs: Generating
@@ -120,17 +121,31 @@ def farthest(codes, n, generator, candidates=4000):
     """n points (n, D) within 2 deviations of the codes' mean, the farthest from all codes first, none near another.
 
     Greedy: the farthest of random candidates, then the farthest of those half a deviation away from it, and so on.
-    Distances are in deviations of the codes (those of Mahalanobis), so a stretched cloud has no gaps for that.
     """
     mean, factor = cloud(codes)
     inside = generator.normal((candidates, codes.shape[1]), np.float64)
     inside = inside[np.linalg.norm(inside, axis=1) <= 2]
-    distance, _ = cKDTree(np.linalg.solve(factor, (codes - mean).T).T).query(inside)
-    chosen = []
+    places = mean + inside @ factor.T
+    distance, chosen = nearest(codes, places), []
     for _ in range(n):
         chosen.append(distance.argmax())
         distance[np.linalg.norm(inside - inside[chosen[-1]], axis=1) < 0.5] = 0
-    return mean + inside[chosen] @ factor.T
+    return places[chosen]
+
+
+def empty_share(codes, generator, near=0.2, draws=20_000):
+    """How much of the codes' Gaussian has no code near: the share of draws with none within `near` deviations."""
+    return float(np.mean(nearest(codes, drawn_like(codes, draws, generator)) > near))
+
+
+def nearest(codes, places):
+    """The distance of each place (M, D) to the nearest code (N, D) -> (M,).
+
+    In deviations of the codes (Mahalanobis), so a stretched cloud has no gaps for that.
+    """
+    _, factor = cloud(codes)
+    tree = cKDTree(np.linalg.solve(factor, codes.T).T)
+    return tree.query(np.linalg.solve(factor, places.T).T)[0]
 
 
 def cloud(codes):

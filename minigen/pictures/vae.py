@@ -20,7 +20,17 @@ from ..data import to_model_range
 from ..metrics import recognise
 from ..metrics.strokes import slant, thickness
 from . import PictureError
-from .latent_space import Codes, along_axis, analogy, decoded, drawn_like, farthest, line, quantile_grid
+from .latent_space import (
+    Codes,
+    along_axis,
+    analogy,
+    decoded,
+    drawn_like,
+    empty_share,
+    farthest,
+    line,
+    quantile_grid,
+)
 from .style import CLASS_COLOURS, INK, bare, new_figure, number, plain, show, show_rows
 
 ATTRIBUTES = {"slant": slant, "thickness": thickness}
@@ -48,20 +58,20 @@ def latents(model, data, generator, n=5000):
     return figure
 
 
-def gaps(model, data, generator, n=5000, shown=12, measured=1000):
+def gaps(model, data, generator, n=5000, shown=12, near=0.2):
     """The codes of n images, `shown` places that have none near, and what the decoder makes of these.
 
-    Nothing says what an autoencoder should decode there; a VAE was trained with noisy codes and a prior to fill.
-    Measured: how much of what is drawn from the Gaussian of all codes is a digit. Raises PictureError unless the
-    model has 2 latent axes.
+    Nothing tells an autoencoder where to put its codes, or what to decode between them; a VAE's are noisy and pulled
+    towards one Gaussian. Measured: how much of the Gaussian with the codes' moments has no code within `near`
+    deviations, beside the same for as many codes that are Gaussian. Raises PictureError unless the model has 2 axes.
     """
     codes = Codes(model, data.images[:n], generator)
     refuse_unless_2d("gaps", codes.mean)
     z = codes.draw(generator)
+    empty, best = (empty_share(of, generator, near) for of in (z, drawn_like(z, len(z), generator)))
     places = farthest(z, shown, generator)
-    share = recognised(decoded(model, drawn_like(z, measured, generator)), data)
-    lines = [f"of {measured:,} draws from the Gaussian of all codes, {share} are recognised as digits"] * bool(share)
-    figure = new_figure(8.8, 4.3, "Between the codes", *lines)
+    measured = f"{empty:.1%} of their Gaussian has no code within {near} deviations ({best:.1%} if they were Gaussian)"
+    figure = new_figure(8.8, 4.3, f"Between the codes of {len(z):,} test images", measured)
     left, right = figure.subfigures(1, 2, width_ratios=(1.15, 1))
     axes = left.add_subplot()
     scatter(axes, z, codes, data)
