@@ -56,7 +56,7 @@ def main(data_dir, refuse_impostors, steps, batch_size, seed, out):
             if refuse_impostors:
                 strange = impostors(images, labels, noise)
                 loss = loss - ops.log_softmax(network(Tensor(strange))).mean() * 0.5
-            optimizer.lr = lr * warmup_cosine(step, 200, steps)
+            optimizer.lr = lr * warmup_cosine(step, min(200, steps // 10), steps)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step(max_norm=1.0, average=ema)

@@ -5,7 +5,6 @@ import itertools
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from minigen.train.vae import VAE, VAEConfig
 from PIL import Image
 
 from minigen import pictures
@@ -15,6 +14,7 @@ from minigen.pictures import PICTURES, PictureError, find_picture, save_picture,
 from minigen.pictures import vae as drawn
 from minigen.pictures.latent_space import Codes, decoded, quantile_grid
 from minigen.random import Generator
+from minigen.train.vae import VAE, VAEConfig
 
 
 @pytest.fixture(scope="module")

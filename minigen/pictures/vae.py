@@ -234,7 +234,8 @@ def draw_equation(figure, model, measure, names, groups, shown):
     for place, sign in zip((1, 3, 5), "−+="):
         bare(figure.add_subplot(grid[place])).text(0.5, 0.5, sign, ha="center", va="center", fontsize=16, color=INK)
     axes = figure.add_subplot(grid[7])
-    show_rows(axes, np.stack([before[:shown], after[:shown]]), ["B", "B′"], gap=2)
+    some = np.linspace(0, len(base) - 1, min(shown, len(base))).astype(int)
+    show_rows(axes, np.stack([before[some], after[some]]), ["B", "B′"], gap=2)
     single = (before, after, decoded(model, less), decoded(model, more))
     text = "mean of single images: B {} → B′ {},  A {} → A′ {}"
     axes.set_xlabel(text.format(*(number(measure(images).mean(), 2) for images in single)), fontsize=8, color=INK)
