@@ -325,3 +325,23 @@ AUTOENCODERS = [
 ]  # fmt: skip
 
 MUTANTS = AUTOENCODERS + TAPE + CHECKER + OPERATIONS + DIFFUSION + TRAINING + GPU
+PICTURES = [
+    Mutant("a grid of cells that are not equally probable", "minigen/pictures/latent_space.py",
+           "(np.arange(side) + 0.5) / side", "(np.arange(side) + 1) / (side + 1)",
+           "test_latent_space.py::test_the_grid_is_the_inverse_cdf_of_the_centres_of_equal_cells"),
+    Mutant("the variance for the deviation of a code", "minigen/pictures/latent_space.py",
+           "np.exp(self.logvar / 2) *", "np.exp(self.logvar) *",
+           "test_latent_space.py::test_draws_of_codes_have_the_encoders_mean_and_deviation_and_the_kl_is_the_formula"),
+    Mutant("a traversal that moves every coordinate", "minigen/pictures/latent_space.py",
+           "codes[:, axis] = values", "codes[:] = np.reshape(values, (-1, 1))",
+           "test_latent_space.py::test_a_traversal_moves_one_coordinate_and_keeps_the_others"),
+    Mutant("A - A' + B", "minigen/pictures/latent_space.py",
+           "np.mean(changed, 0, np.float64) - np.mean(unchanged, 0, np.float64)",
+           "np.mean(unchanged, 0, np.float64) - np.mean(changed, 0, np.float64)",
+           "test_latent_space.py::test_arithmetic_on_codes_is_arithmetic_on_images_where_the_decoder_is_linear"),
+    Mutant("slant with y downwards", "minigen/metrics/strokes.py",
+           "np.arange(ink.shape[1])[::-1, None]", "np.arange(ink.shape[1])[:, None]",
+           "test_strokes.py::test_a_digit_that_leans_right_has_positive_slant"),
+]  # fmt: skip
+
+MUTANTS = TAPE + CHECKER + OPERATIONS + DIFFUSION + TRAINING + GPU + VAE + PICTURES
