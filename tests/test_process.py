@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigen import ops
-from minigen.diffusion import GaussianDiffusion, make_schedule
+from minigen.diffusion import GaussianDiffusion, Objective, make_schedule
 from minigen.tensor import Tensor
 
-NAMES, TARGETS = ["linear", "cosine", "sigmoid"], ["eps", "x0", "v"]
+NAMES, TARGETS = ["linear", "cosine", "sigmoid"], ["eps", "x0", "v", "mean"]
 T = 1000
 PROCESSES = {name: GaussianDiffusion(make_schedule(name, T)) for name in NAMES}
 LEVELS = [1, 2, 3, 10, 300, 999, 1000]
@@ -120,7 +120,8 @@ def exact_prediction(process):
         a, b = process.signal[t].reshape(shape), process.noise[t].reshape(shape)
         variance = a**2 * S**2 + b**2
         x0, eps = M + a * S**2 * (x - a * M) / variance, b * (x - a * M) / variance
-        return {"x0": x0, "eps": eps, "v": a * eps - b * x0}[process.target]
+        mean = x0 * process.posterior_x0[t].reshape(shape) + x * process.posterior_xt[t].reshape(shape)
+        return {"x0": x0, "eps": eps, "v": a * eps - b * x0, "mean": mean}[process.target]
 
     return model
 
@@ -129,7 +130,7 @@ def exact_prediction(process):
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_exact_denoiser_reaches_the_loss_floor_on_gaussian_data_and_no_other_does(target, t):
     """Floor per dimension, with V = alpha_bar S^2 + 1 - alpha_bar:
-    x0: S^2 (1 - alpha_bar) / V        eps: S^2 alpha_bar / V        v: S^2 / V
+    x0: S^2 (1 - alpha_bar) / V        eps: S^2 alpha_bar / V        v: S^2 / V        mean: c^2 that of x0
 
     The error of such a model is affine in (x0 - M, eps), so its mean square over N(0, S^2) x N(0, 1) is
     exactly that over the four points (+-sqrt 2 S, 0), (0, +-sqrt 2): the loss of a batch of four.
@@ -138,15 +139,17 @@ def test_the_exact_denoiser_reaches_the_loss_floor_on_gaussian_data_and_no_other
     x0, eps = M + np.sqrt(2) * S * np.array([1.0, -1, 0, 0]), np.sqrt(2) * np.array([0.0, 0, 1, -1])
     model, alpha_bar = exact_prediction(process), process.schedule.alpha_bar[t]
     variance = alpha_bar * S**2 + 1 - alpha_bar
-    floor = {"x0": S**2 * (1 - alpha_bar), "eps": S**2 * alpha_bar, "v": S**2}[target] / variance
+    x0_floor, c = S**2 * (1 - alpha_bar), process.posterior_x0[t]
+    floor = {"x0": x0_floor, "eps": S**2 * alpha_bar, "v": S**2, "mean": c**2 * x0_floor}[target] / variance
 
     def loss(model):
-        return float(process.loss(model, x0, constant(t, 4), eps))
+        return float(Objective(process).loss(model, x0, constant(t, 4), eps))
 
     assert loss(model) == pytest.approx(floor, rel=1e-8)
     assert loss(lambda x, t: model(x, t) + 0.01) == pytest.approx(floor + 1e-4, rel=1e-8)
     assert loss(lambda x, t: model(x, t) + 0.01 * x) > floor < loss(lambda x, t: model(x, t) - 0.01 * x)
-    assert loss(lambda x, t: model(x, t + 1 if t[0] == 1 else t - 1)) > floor  # the neighbouring level's denoiser
+    if (target, t) != ("mean", 1):  # the neighbouring level's denoiser; at level 1 the mean is x0, at level 2 not
+        assert loss(lambda x, t: model(x, t + 1 if t[0] == 1 else t - 1)) > floor
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -154,7 +157,7 @@ def test_the_loss_is_the_mean_over_all_elements_and_has_the_gradient_of_least_sq
     process = GaussianDiffusion(make_schedule("cosine", 50), target)
     x0, eps, t = batch(1, 4, 3, 3, 2), batch(2, 4, 3, 3, 2), np.array([1, 7, 30, 50])
     w = Tensor(np.array(0.3), requires_grad=True)
-    loss = process.loss(lambda x, t: w * x, x0, t, eps)
+    loss = Objective(process).loss(lambda x, t: w * x, x0, t, eps)
     xt, y = process.q_sample(x0, t, eps), process.target_of(x0, t, eps)
     assert loss.shape == ()
     assert loss.dtype == np.float64
@@ -171,7 +174,7 @@ def test_the_network_is_asked_at_the_level_that_the_noise_was_added_for():
         return x
 
     x0, eps, t = batch(1, 3, 2), batch(2, 3, 2), np.array([1, 500, 1000])
-    process.loss(model, x0, t, eps)
+    Objective(process).loss(model, x0, t, eps)
     (xt, asked), alpha_bar = seen[0], np.cumprod(1 - process.schedule.beta)[t][:, None]
     assert asked.tolist() == t.tolist()
     np.testing.assert_allclose(xt, np.sqrt(alpha_bar) * x0 + np.sqrt(1 - alpha_bar) * eps, rtol=1e-12)
@@ -227,7 +230,7 @@ def test_levels_that_are_none_are_refused(t, error):
         lambda: process.posterior(x, x, t),
         lambda: process.x0_and_eps(x, x, t),
         lambda: process.target_of(x, t, x),
-        lambda: process.loss(lambda x, t: x, x, t, x),
+        lambda: Objective(process).loss(lambda x, t: x, x, t, x),
     ):
         with pytest.raises(ValueError, match=error):
             call()
@@ -242,10 +245,10 @@ def test_arrays_that_do_not_match_are_refused_by_name():
     with pytest.raises(TypeError, match="x0 must be float32 or float64, got uint8"):
         process.q_sample(x.astype(np.uint8), t, x)
     with pytest.raises(ValueError, match=r"prediction of the model must be float32\(2, 3\), got float32\(2,\)"):
-        process.loss(lambda x, t: x[:, 0], x, t, x)
-    with pytest.raises(ValueError, match="target must be one of eps, x0, v, got 'score'"):
+        Objective(process).loss(lambda x, t: x[:, 0], x, t, x)
+    with pytest.raises(ValueError, match="target must be one of eps, x0, v, mean, got 'score'"):
         GaussianDiffusion(process.schedule, "score")
-    with pytest.raises(ValueError, match="source must be one of eps, x0, v, got 'mu'"):
+    with pytest.raises(ValueError, match="source must be one of eps, x0, v, mean, got 'mu'"):
         process.x0_and_eps(x, x, t, "mu")
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from minigen.autograd import is_recording
 from minigen.diffusion import (
+    SAMPLERS,
     GaussianDiffusion,
     ddim_levels,
     ddim_sample,
@@ -24,7 +25,7 @@ from minigen.diffusion import (
 from minigen.random import Generator
 from minigen.tensor import Tensor
 
-TARGETS = ["eps", "x0", "v"]
+TARGETS = ["eps", "x0", "v", "mean"]
 
 
 def process_of(name="linear", T=1000, target="eps"):
@@ -39,6 +40,8 @@ def exact_model(process, mean=0.0, std=1.0):
         a, b = (table[t].astype(x.dtype).reshape(shape) for table in (process.signal, process.noise))
         score = (x - a * mean) / (a**2 * std**2 + b**2)
         x0, eps = mean + a * std**2 * score, b * score
+        if process.target == "mean":
+            return process.posterior(x0, x, t)[0]
         return {"x0": x0, "eps": eps, "v": a * eps - b * x0}[process.target]
 
     return model
@@ -60,7 +63,7 @@ def ddpm_moments(process, model, variance):
 
 
 def ddpm_fall(process, level, variance, x, prediction, noise):
-    return ddpm_step(process, x, prediction, level, noise, variance)
+    return ddpm_step(process, x, prediction, level, level - 1, noise, variance)
 
 
 def ddim_moments(process, model, steps, eta):
@@ -93,7 +96,7 @@ def test_the_posterior_variance_is_exact_for_data_that_is_one_point(name):
     mean, variance = 0.0, 1.0
     for level in range(process.T, 1, -1):
         x, noise = np.array([0.0, 1.0, 0.0]), np.array([0.0, 0.0, 1.0])
-        at_0, at_1, at_noise = ddpm_step(process, x, model(x, np.full(3, level)), level, noise, "posterior")
+        at_0, at_1, at_noise = ddpm_step(process, x, model(x, np.full(3, level)), level, level - 1, noise, "posterior")
         mean, variance = (at_1 - at_0) * mean + at_0, (at_1 - at_0) ** 2 * variance + (at_noise - at_0) ** 2
         # the start, N(0, 1), has lost the last alpha_bar_T: below 1e-4 of the mean and variance
         alpha_bar = process.schedule.alpha_bar[level - 1]
@@ -119,7 +122,7 @@ def test_ddim_with_eta_1_and_every_level_is_ancestral_sampling_with_the_posterio
     np.testing.assert_allclose(ddim, ddpm, rtol=1e-9)
     for level in (1, 2, 50, 100):
         x, prediction, noise = Generator(2).normal((3, 4), np.float64)
-        expected = ddpm_step(process, x, prediction, level, noise, "posterior")
+        expected = ddpm_step(process, x, prediction, level, level - 1, noise, "posterior")
         np.testing.assert_allclose(
             ddim_step(process, x, prediction, level, level - 1, 1.0, noise), expected, rtol=1e-10
         )
@@ -180,6 +183,84 @@ def test_ddim_levels_fall_strictly_from_T_to_0_for_any_number_of_steps(T, data):
     assert gaps.max() - gaps.min() <= 1
 
 
+@given(T=st.integers(1, 1000), data=st.data())
+def test_quadratic_levels_never_repeat_and_follow_the_square_where_there_is_room(T, data):
+    steps = data.draw(st.integers(1, T))
+    levels = ddim_levels(T, steps, "quadratic")
+    assert (levels[0], levels[-1], len(levels)) == (T, 0, steps + 1)
+    assert (-np.diff(levels)).min() >= 1
+    square = [T * i * i // steps**2 for i in range(steps, -1, -1)]
+    assert all(level == max(wish, i) for level, wish, i in zip(levels, square, range(steps, -1, -1)))
+    if steps**2 <= T:
+        assert levels == square
+
+
+@pytest.mark.parametrize("variance", ["beta", "posterior"])
+@pytest.mark.parametrize(("level", "below"), [(60, 59), (60, 31), (7, 2)])
+def test_an_ancestral_step_over_several_levels_is_gaussian_conditioning(variance, level, below):
+    """(x_s, x_t) given x0 is jointly Gaussian: condition on x_t. sigma-hat is the forward step's own variance."""
+    process, x0 = process_of("cosine", 60), np.array([0.3, -0.8])
+    xt, here, there = np.array([1.1, 0.2]), *process.schedule.alpha_bar[[level, below]]
+    prediction = process.x0_and_eps(x0, xt, np.full(2, level), "x0")[1]
+    ratio = np.sqrt(here / there)
+    gain = ratio * (1 - there) / (1 - here)  # cov(x_s, x_t) / var(x_t)
+    mean = np.sqrt(there) * x0 + gain * (xt - np.sqrt(here) * x0)
+    deviation = {"beta": np.sqrt(1 - here / there), "posterior": np.sqrt(1 - there - gain * ratio * (1 - there))}
+    found = [ddpm_step(process, xt, prediction, level, below, z, variance) for z in (0.0, 1.0)]
+    np.testing.assert_allclose(found[0], mean, rtol=1e-9)
+    np.testing.assert_allclose(found[1] - found[0], deviation[variance], rtol=1e-9)
+
+
+def test_sigma_hat_over_every_level_is_beta_and_eta_1_is_the_posterior_at_any_steps():
+    process, x = process_of("cosine", 60), np.ones((3, 2))
+    model = exact_model(process, 0.2, 0.5)
+    for steps in (60, 13):
+        ddpm = ddpm_sample(process, model, x, Generator(1), steps, "posterior")
+        np.testing.assert_allclose(ddpm, ddim_sample(process, model, x, Generator(1), steps, eta=1.0), rtol=1e-9)
+    every = ddpm_sample(process, model, x, Generator(1))
+    assert np.array_equal(every, ddpm_sample(process, model, x, Generator(1), 60))
+    step = ddpm_step(process, x, 0 * x, 30, 29, 1.0) - ddpm_step(process, x, 0 * x, 30, 29, 0.0)
+    np.testing.assert_allclose(step, np.sqrt(process.schedule.beta[30]), rtol=1e-12)
+
+
+@pytest.mark.parametrize(("level", "below"), [(50, 49), (50, 20), (2, 1)])
+def test_a_learned_variance_lies_between_posterior_and_beta(level, below):
+    """The last channels say where, in logarithms: -1 the posterior, 1 beta, 0 their geometric mean."""
+    plain, learned = process_of("cosine", 60), GaussianDiffusion(make_schedule("cosine", 60), "eps", True)
+    x, prediction = np.full((2, 3), 0.4), np.full((2, 3), -0.1)
+
+    def spread(process, output, variance):
+        steps = [ddpm_step(process, x, output, level, below, z, variance) for z in (0.0, 1.0)]
+        return (steps[1] - steps[0])[0, 0]
+
+    posterior, beta = (spread(plain, prediction, v) for v in ("posterior", "beta"))
+    for u, expected in [(-1.0, posterior), (1.0, beta), (0.0, np.sqrt(posterior * beta))]:
+        output = np.concatenate([prediction, np.full((2, 3), u)], axis=-1)
+        assert spread(learned, output, "learned") == pytest.approx(expected, rel=1e-9)
+        assert spread(learned, output, "beta") == pytest.approx(beta, rel=1e-12)
+        np.testing.assert_array_equal(
+            ddim_step(learned, x, output, level, below), ddim_step(plain, x, prediction, level, below)
+        )
+
+
+def test_sampling_may_begin_at_any_level():
+    process, calls = process_of("cosine", 50, "x0"), []
+    point, noise = np.array([[0.2, -0.9]]), np.array([[1.5, -0.3]])
+
+    def model(x, t):
+        calls.append(int(t[0]))
+        np.testing.assert_allclose(x, process.q_sample(point, t, noise), rtol=1e-9)
+        return point
+
+    start = process.q_sample(point, np.array([30]), noise)
+    for sample in SAMPLERS.values():
+        if sample is not ddpm_sample:
+            calls.clear()
+            sample(process, model, start, Generator(0), 7, from_level=30)
+            assert calls[0] == 30
+            assert set(calls) == set(ddim_levels(30, 7)[:-1])
+
+
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(("T", "steps"), [(1000, 7), (1000, 50), (100, 99), (100, 100), (37, 1)])
 def test_every_ddim_step_lands_on_the_level_that_the_next_call_starts_from(target, T, steps):
@@ -231,7 +312,7 @@ def test_no_noise_is_drawn_or_added_in_the_last_step_nor_at_eta_0():
         sample(rng)
         assert rng.draws == draws
     loud = np.full_like(x, 1e6)
-    assert np.abs(ddpm_step(process, x, x, 1, loud)).max() < 10
+    assert np.abs(ddpm_step(process, x, x, 1, 0, loud)).max() < 10
     assert np.abs(ddim_step(process, x, x, 9, 0, 1.0, loud)).max() < 10
 
 
@@ -253,8 +334,9 @@ def test_a_clipped_x0_comes_with_the_eps_that_still_makes_up_x(target):
     assert np.all(np.abs(unclipped - expected)[:2] > 0.01)
     assert unclipped[2] == pytest.approx(expected[2])
     mean, _ = process.posterior(clipped, x, t)
-    np.testing.assert_allclose(ddpm_step(process, x, prediction, level, np.zeros(3), clip_x0=True), mean, rtol=1e-12)
-    assert np.abs(ddpm_step(process, x, prediction, level, np.zeros(3)) - mean)[:2].min() > 0.01
+    found = ddpm_step(process, x, prediction, level, level - 1, np.zeros(3), clip_x0=True)
+    np.testing.assert_allclose(found, mean, rtol=1e-12)
+    assert np.abs(ddpm_step(process, x, prediction, level, level - 1, np.zeros(3)) - mean)[:2].min() > 0.01
 
 
 def test_clipped_samples_stay_in_the_range_of_pixels_whatever_the_network_says():
@@ -321,7 +403,11 @@ def test_bad_arguments_are_named():
         (lambda: ddim_step(process, x, x, 3, 3), "got 3 -> 3"),
         (lambda: ddim_step(process, x, x, 11, 3), "got 11 -> 3"),
         (lambda: ddim_step(process, x, x, 3, -1), "got 3 -> -1"),
-        (lambda: ddpm_sample(process, model, x, rng, variance="learned"), "'beta' or 'posterior', got 'learned'"),
+        (lambda: ddpm_sample(process, model, x, rng, variance="learned"), "this model has learned none"),
+        (lambda: ddpm_sample(process, model, x, rng, variance="mean"), "one of beta, posterior, learned, got 'mean'"),
+        (lambda: ddpm_sample(process, model, x, rng, 11), "steps must lie in 1 ... T = 10, got 11"),
+        (lambda: ddim_sample(process, model, x, rng, 5, from_level=11), "from_level must lie in 1 ... T = 10, got 11"),
+        (lambda: ddim_levels(10, 5, "cubic"), "spacing must be one of linear, quadratic, got 'cubic'"),
         (lambda: ddpm_sample(process, lambda x, t: x[:, :1], x, rng), match + r"float64\(2, 1\)"),
         (lambda: ddpm_sample(process, lambda x, t: x.astype(np.float32), x, rng), match + "float32"),
     ]:

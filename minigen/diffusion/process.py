@@ -8,41 +8,45 @@
                  + sqrt(alpha_t) (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t) x_t
         variance = (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t) beta_t        ("beta tilde"; 0 at t = 1)
 
-A network is trained to predict one of three targets. Given x_t and t, each tells the other two,
-because (x_t, v) is (x0, eps) rotated by the angle whose cosine is a and whose sine is b:
+A network is trained to predict one of four targets. Given x_t and t, each tells the others, because (x_t, v) is
+(x0, eps) rotated by the angle whose cosine is a and whose sine is b, and the mean above is linear in x0 and x_t:
 
     x_t =  a x0 + b eps        x0  = a x_t - b v        a = sqrt(alpha_bar_t)
     v   = -b x0 + a eps        eps = b x_t + a v        b = sqrt(1 - alpha_bar_t)
 
-so the errors of one and the same prediction are proportional. The simple loss, the mean squared
-error of the target, therefore weighs the levels differently in the three forms:
+so the errors of one and the same prediction are proportional (objective.py makes one loss of them).
 
-    |d eps|^2 = snr_t |d x0|^2        |d v|^2 = (snr_t + 1) |d x0|^2
+A network that also learns the variance of its step back has twice the channels: the target, and per pixel a number
+u, of which (u + 1) / 2 is the share of log beta_t in the log variance, the rest being log beta tilde_t's. At level 1
+beta tilde is 0, and has no logarithm: there the value of level 2 stands for it.
 
 Shapes   x0, x_t, eps, v (N, ...) float32 or float64, arrays of NumPy or CuPy, or Tensors
          t (N,) integers 1 ... T, on the CPU
-Source   Ho, Jain and Abbeel, Denoising Diffusion Probabilistic Models, 2020 (eq. 14 is the simple loss, Algorithm 1
-         its use). v: Salimans and Ho, Progressive Distillation, 2022, appendix D. Decks 000 "Diffusion kernel",
-         "Reparameterization of target", Algorithm 18.1; 002 and 003 Algorithm 1; 004 "Putting it all together".
-         (The decks that have no bar write alpha_t for alpha_bar_t.)
+Source   Ho, Jain and Abbeel, Denoising Diffusion Probabilistic Models, 2020. v: Salimans and Ho, Progressive
+         Distillation, 2022, appendix D. Learned variance: Nichol and Dhariwal, Improved DDPM, 2021, eq. 15, with u as
+         their program has it. Decks 000 "Diffusion kernel", "Reparameterization of target"; 001 "All below targets
+         are equivalent"; 004 "Loss formulation and simplification". (Decks without the bar write alpha_t for
+         alpha_bar_t.)
 """
 
 import numpy as np
 
 from ..device import device_of, to_device
-from ..ops import mse
 from ..tensor import Tensor
 
-TARGETS = ("eps", "x0", "v")
+TARGETS = ("eps", "x0", "v", "mean")
 
 
 class GaussianDiffusion:
-    """A schedule, and which of "eps", "x0", "v" the network predicts. Raises ValueError for another target."""
+    """A schedule, what the network predicts, and whether it also learns the variance of its step back.
 
-    def __init__(self, schedule, target="eps"):
+    target   "eps", "x0", "v" or "mean". Raises ValueError for another.
+    """
+
+    def __init__(self, schedule, target="eps", learned_variance=False):
         if target not in TARGETS:
             raise ValueError(f"target must be one of {', '.join(TARGETS)}, got {target!r}")
-        self.schedule, self.target = schedule, target
+        self.schedule, self.target, self.learned_variance = schedule, target, learned_variance
         beta, alpha_bar = schedule.beta, schedule.alpha_bar
         before = np.concatenate([[1.0], alpha_bar[:-1]])  # alpha_bar_{t-1}; what stands at level 0 is never used
         noise = np.where(alpha_bar < 1, 1 - alpha_bar, 1)
@@ -50,6 +54,10 @@ class GaussianDiffusion:
         self.posterior_x0 = np.sqrt(before) * beta / noise
         self.posterior_xt = np.sqrt(schedule.alpha) * (1 - before) / noise
         self.signal, self.noise = np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar)
+        variance = self.posterior_variance[2:]
+        first = variance[:1] if self.T > 1 else beta[1:]
+        self.log_posterior_variance = np.log(np.concatenate([first, first, variance]))  # entry 0 is never used
+        self.log_beta = np.log(np.concatenate([beta[1:2], beta[1:]]))
 
     @property
     def T(self):
@@ -73,7 +81,16 @@ class GaussianDiffusion:
         mean = x0 * at(self.posterior_x0, t, x0) + xt * at(self.posterior_xt, t, x0)
         return mean, at(self.posterior_variance, t, x0)
 
-    # ------------------------------------------------------------ the three targets
+    # ------------------------------------------------------------ the four targets
+
+    def split(self, output):
+        """The network's output (N, ..., C) -> prediction, None; where it learns the variance, (N, ..., 2C) ->
+        prediction, share of log beta in the log variance, both (N, ..., C).
+        """
+        if not self.learned_variance:
+            return output, None
+        width = output.shape[-1] // 2
+        return output[..., :width], output[..., width:] * 0.5 + 0.5
 
     def x0_and_eps(self, prediction, xt, t, source=None):
         """What a prediction of `source` (the process's own target unless given) says about x0 and eps."""
@@ -86,24 +103,24 @@ class GaussianDiffusion:
             return prediction, (xt - prediction * a) / b
         if source == "v":
             return xt * a - prediction * b, xt * b + prediction * a
+        if source == "mean":
+            x0 = (prediction - xt * at(self.posterior_xt, t, xt)) / at(self.posterior_x0, t, xt)
+            return x0, (xt - x0 * a) / b
         raise ValueError(f"source must be one of {', '.join(TARGETS)}, got {source!r}")
 
     def target_of(self, x0, t, eps, target=None):
-        """The number that the network should say: eps, x0, or v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x0."""
+        """What the network should say: eps, x0, v = sqrt(alpha_bar_t) eps - sqrt(1 - alpha_bar_t) x0, or the mean of
+        q(x_{t-1} | x_t, x0).
+        """
         t = self._checked(t, x0, x0=x0, eps=eps)
         target = target or self.target
         if target == "v":
             return eps * at(self.signal, t, x0) - x0 * at(self.noise, t, x0)
+        if target == "mean":
+            return self.posterior(x0, self.q_sample(x0, t, eps), t)[0]
         if target in TARGETS:
             return {"eps": eps, "x0": x0}[target]
         raise ValueError(f"target must be one of {', '.join(TARGETS)}, got {target!r}")
-
-    def loss(self, model, x0, t, eps):
-        """Simple loss: mean over all elements of (model(x_t, t) - target)^2, a scalar Tensor. Ho eq. 14."""
-        prediction = model(self.q_sample(x0, t, eps), t)
-        target = self.target_of(x0, t, eps)
-        check_alike("prediction of the model", prediction, target)
-        return mse(prediction, target)
 
     def _checked(self, t, like, **arrays):
         """t as an index, after every complaint about it and about arrays that must match `like`."""

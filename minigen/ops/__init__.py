@@ -4,7 +4,7 @@ from . import methods  # hangs operators and methods on Tensor
 from .activation import gelu, leaky_relu, relu, sigmoid, silu, softplus, tanh
 from .attention import attention
 from .conv import conv2d, conv_transpose2d
-from .elementwise import absolute, clip, cos, erf, exp, log, maximum, minimum, power, sin, sqrt, where
+from .elementwise import absolute, clip, cos, erf, exp, log, log_ndtr, maximum, minimum, power, sin, sqrt, where
 from .embedding import embedding, fourier_features, sinusoidal_features
 from .linear import linear, matmul
 from .loss import bce_with_logits, cross_entropy, gaussian_nll, kl_gaussian, kl_gaussians, l1, mse

@@ -168,6 +168,24 @@ class Erf(Operation):
         return g * exp(-(x * x)) * 1.1283791670955126
 
 
+class LogNormalCDF(Operation):
+    """y = ln Phi(x), Phi the standard normal's cumulative distribution     dy/dx = exp(-x^2 / 2 - y) / sqrt(2 pi)"""
+
+    keeps_inputs = True
+
+    def forward(self, x):
+        if device_of(x).name == "cuda":
+            from cupyx.scipy.special import log_ndtr as special_log_ndtr
+        else:
+            from scipy.special import log_ndtr as special_log_ndtr
+        y = special_log_ndtr(x)
+        self.save(y)
+        return y
+
+    def backward(self, g, needs, x):
+        return g * exp(x * x * -0.5 - self.output() - 0.9189385332046727)
+
+
 class Abs(Operation):
     """y = |x|     dy/dx = sign(x), and 0 at 0"""
 
@@ -280,6 +298,11 @@ def cos(x):
 def erf(x):
     """y = erf(x), the Gaussian error function"""
     return Erf()(x)
+
+
+def log_ndtr(x):
+    """y = ln Phi(x), the logarithm of the standard normal's cumulative distribution, exact far into the tail"""
+    return LogNormalCDF()(x)
 
 
 def absolute(x):

@@ -2,9 +2,10 @@
 
     training, one step (Ho et al. 2020, Algorithm 1)
         x0 ~ data,  t ~ U{1, ..., T},  eps ~ N(0, I),  x_t = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps
-        descend the gradient of  mean (network(x_t, t) - target)^2        target: eps, x0 or v, see diffusion/process.py
-        (the levels of one batch are spread evenly, see stratified_levels)
-    sampling: diffusion/samplers.py, with the moving average of the weights
+        descend the gradient of  mean (network(x_t, t) - target)^2        target: eps, x0, v or mean, see process.py
+        (how levels are drawn is a setting, see diffusion/levels.py; how they are weighted, see objective.py)
+    sampling: diffusion/samplers.py and solvers.py, with the moving average of the weights
+    likelihood: diffusion/likelihood.py
 
 Shapes   images (N, H, W, C), float32 in [-1, 1] inside, uint8 in the data
 Source   Ho, Jain and Abbeel, DDPM, 2020; decks 002 and 003 "Algorithm 1", 004 "Putting it all together"
@@ -14,19 +15,24 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from tqdm import tqdm
 
 from ..data import to_model_range
 from ..device import to_device
-from ..diffusion import GaussianDiffusion, ddim_sample, ddpm_sample, make_schedule
+from ..diffusion import SAMPLERS, GaussianDiffusion, Objective, bound, make_schedule
+from ..diffusion.levels import LEVELS
+from ..diffusion.likelihood import VARIANCES, bits_per_dim
+from ..diffusion.objective import WEIGHTINGS
 from ..diffusion.process import TARGETS
+from ..diffusion.samplers import SPACINGS
 from ..diffusion.schedules import BETAS
 from ..models.unet import UNet
 from ..optim import EMA, AdamW, warmup_cosine
 from ..random import Generator
 from .config import SettingError, Settings, TrainConfig, setting
-from .task import Task, check_finite
+from .task import Task, check_finite, under
 
-SAMPLERS = ("ddim", "ddpm")
+BOUND_LEVELS = 50  # network calls for an image's likelihood, unless told otherwise
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,11 @@ class DDPMConfig(TrainConfig):
     T: int = setting(1000, "noise levels", at_least=1)
     schedule: str = setting("cosine", "how noise grows with the level", choices=tuple(BETAS))
     target: str = setting("v", "what the network predicts", choices=TARGETS)
+    weighting: str = setting("simple", "how losses of different levels are weighted", choices=WEIGHTINGS)
+    min_snr_gamma: float = setting(5.0, "signal to noise at which min-snr stops growing", at_least=1e-12)
+    levels: str = setting("stratified", "how the levels of a batch are drawn", choices=tuple(LEVELS))
+    variance: str = setting("fixed", "variance of the steps back", choices=("fixed", "learned"))
+    vlb_weight: float = setting(1e-3, "weight of the bound beside the loss, for a learned variance", at_least=0)
     channels: int = setting(32, "width of the network at its first level", at_least=1)
     multipliers: tuple[int, ...] = setting((1, 2), "width of each level, as multiples of channels", at_least=1)
     blocks: int = setting(1, "residual blocks a level", at_least=1)
@@ -62,9 +73,13 @@ class DDPMConfig(TrainConfig):
 class DDPMSampling(Settings):
     """How a DDPM is sampled, and the flags of `minigen sample` for it."""
 
-    sampler: str = setting("ddim", "ddpm visits every noise level", choices=SAMPLERS)
-    steps: int = setting(50, "steps of ddim", at_least=1)
+    sampler: str = setting("ddim", "how to get from noise to images", choices=tuple(SAMPLERS))
+    steps: int = setting(0, "steps; 0: 50, but every noise level for ddpm", at_least=0)
+    spacing: str = setting("linear", "of the levels visited; quadratic: denser near the data", choices=SPACINGS)
     eta: float = setting(0.0, "noise of ddim; 0: none, 1: as much as ddpm", at_least=0, at_most=1)
+    variance: str = setting(
+        "model", "of the steps of ddpm; model: learned where the model has it, else beta", choices=("model", *VARIANCES)
+    )
 
 
 class DDPM:
@@ -80,10 +95,12 @@ class DDPM:
         self.config, self.image_shape = config, tuple(image_shape)
         if any(side % config.patch for side in self.image_shape[:2]):
             raise ValueError(f"patch must divide the image's sides, got {config.patch} and {self.image_shape}")
-        self.process = GaussianDiffusion(make_schedule(config.schedule, config.T), config.target)
+        learned = config.variance == "learned"
+        self.process = GaussianDiffusion(make_schedule(config.schedule, config.T), config.target, learned)
         self.network = UNet(
             generator,
             in_channels=self.image_shape[-1],
+            out_channels=self.image_shape[-1] * (2 if learned else 1),
             channels=config.channels,
             multipliers=config.multipliers,
             blocks=config.blocks,
@@ -98,15 +115,14 @@ class DDPM:
     def sample(self, n, seed=0, batch_size=128, progress=False, **settings):
         """-> n images (n, H, W, C), float32, pixels near [-1, 1]; the same ones for the same arguments.
 
-        settings  those of DDPMSampling: "ddim" takes `steps` steps (at most T) with noise `eta`; "ddpm" visits all T
-                  levels and uses neither
+        settings  those of DDPMSampling
         seed      a whole number, or the Generator to draw from
         Raises ValueError for n < 1, SettingError for settings that cannot be used.
         """
         if n < 1:
             raise ValueError(f"n must be at least 1, got {n}")
         how = self.Sampling(**settings)
-        if how.sampler == "ddim" and how.steps > self.process.T:
+        if how.steps > self.process.T:
             raise SettingError(f"steps must be at most {self.process.T}, the model's noise levels, got {how.steps}")
         generator = seed if isinstance(seed, Generator) else Generator(seed)
         sizes = [min(batch_size, n - done) for done in range(0, n, batch_size)]
@@ -119,27 +135,45 @@ class DDPM:
         return np.concatenate(parts)
 
     def _sample_batch(self, size, how, generator, progress):
+        T = self.process.T
         start = generator.normal((size, *self.image_shape), device=self.config.device)
-        if how.sampler == "ddpm":
-            images = ddpm_sample(self.process, self.network, start, generator, clip_x0=True, progress=progress)
-        else:
-            images = ddim_sample(
-                self.process, self.network, start, generator, how.steps, how.eta, clip_x0=True, progress=progress
-            )
+        steps = how.steps or (T if how.sampler == "ddpm" else min(50, T))
+        own = {"ddim": {"eta": how.eta}, "ddpm": {"variance": self.variance(how.variance)}}.get(how.sampler, {})
+        images = SAMPLERS[how.sampler](
+            self.process, self.network, start, generator, steps,
+            spacing=how.spacing, clip_x0=True, progress=progress, **own,
+        )  # fmt: skip
         return to_device(images, "cpu")
 
+    def variance(self, name="model", fixed="beta"):
+        """ "model" -> "learned" where this model learned its variance, else `fixed`; any other name is itself."""
+        return name if name != "model" else "learned" if self.process.learned_variance else fixed
 
-def stratified_levels(n, T, generator):
-    """n levels, each uniform on 1, ..., T, and one in every n-th part of that range: -> int64 (n,).
+    def nll(self, images, generator, samples=None, batch_size=128, progress=False):
+        """The variational bound on -log p of images (N, H, W, C), uint8 -> {name: number}, in bits a dimension.
 
-        t_i = 1 + floor(T ((u + i / n) mod 1))        u ~ U(0, 1), one for the whole batch
-
-    The loss depends on the level more than on the image, so a batch that covers all levels evenly has a far less
-    noisy gradient than one that draws them independently. Source: Kingma et al., Variational Diffusion Models,
-    NeurIPS 2021, appendix I.1
-    """
-    u = generator.uniform((1,), np.float64)
-    return 1 + np.minimum(T * ((u + np.arange(n) / n) % 1), T - 1).astype(np.int64)
+        samples   network calls for each image, 2 ... T: 50 (at most T) where None. The estimate is unbiased for any;
+                  T visits every level. Its noise is part of the standard error, which is over the images
+        The steps have the learned variance, or else the posterior's. See diffusion/likelihood.py.
+        """
+        levels, terms = samples or min(BOUND_LEVELS, self.process.T), []
+        self.network.eval()
+        for first in tqdm(range(0, len(images), batch_size), disable=not progress):
+            x0 = to_model_range(to_device(images[first : first + batch_size], self.config.device))
+            variance = self.variance(fixed="posterior")
+            terms.append(bound(self.process, self.network, x0, generator, levels, variance, progress=progress))
+        parts = {name: np.concatenate([part[name] for part in terms]) for name in terms[0]}
+        size = int(np.prod(self.image_shape))
+        nats, n = sum(parts.values()), len(images)
+        error = nats.std(ddof=1) / np.sqrt(n) if n > 1 else float("nan")
+        return {
+            "bits/dim": bits_per_dim(nats.mean(), size),
+            "standard error": bits_per_dim(error, size),
+            **{f"{name} bits/dim": bits_per_dim(part.mean(), size) for name, part in parts.items()},
+            "nats": nats.mean(),
+            "images": n,
+            "levels an image": levels,
+        }
 
 
 class DDPMTraining(Task):
@@ -152,17 +186,22 @@ class DDPMTraining(Task):
         self.optimizer = AdamW(self.network.parameters(), lr=config.lr, weight_decay=config.weight_decay)
         self.average = EMA(self.optimizer.flat, config.ema_decay)
         self.optimizers, self.averages = {"unet": self.optimizer}, {"unet": self.average}
+        self.objective = Objective(self.model.process, config.weighting, config.min_snr_gamma, config.vlb_weight)
+        self.levels = LEVELS[config.levels](config.T)
 
     def step(self, batches, index):
         """Algorithm 1 on one batch -> loss, grad_norm (before clipping) and lr."""
         config = self.config
         images, _ = batches.batch_at(index)
         x0 = to_model_range(to_device(images, config.device))
-        t = stratified_levels(len(x0), config.T, self.generator)
+        t, weights = self.levels.draw(len(x0), self.generator)
         eps = self.generator.normal(x0.shape, device=config.device)
-        loss = self.model.process.loss(self.network, x0, t, eps)
+        losses = self.objective.losses(self.network, x0, t, eps)
+        loss = (losses * to_device(weights.astype(np.float32), config.device)).mean()
         value = loss.item()  # here the CPU waits for the GPU; the one other place is the norm of the gradient
         check_finite(loss=value)
+        if self.levels.keeps_history:  # and this one
+            self.levels.update(t, losses.numpy())
 
         self.optimizer.zero_grad()
         loss.backward()
@@ -174,3 +213,11 @@ class DDPMTraining(Task):
     def sample(self, n, generator):
         with self.average.weights():
             return self.model.sample(n, steps=min(50, self.config.T), eta=1.0, seed=generator)
+
+    def state(self):
+        arrays, header = super().state()
+        return arrays | {f"levels/{name}": array for name, array in self.levels.state().items()}, header
+
+    def load_state(self, arrays, header):
+        super().load_state(arrays, header)
+        self.levels.load_state(under("levels/", arrays))
