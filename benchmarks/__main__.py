@@ -216,6 +216,21 @@ def pretraining(folder, seeds, data_dir, picture):
         write("pretraining", figures)
     if picture:
         draw(figures, picture)
+@click.option("--picture", type=click.Path(path_type=Path), help="also draw error against calls of the network there")
+def order(picture):
+    """How fast each sampler's error falls with its steps, under an exact score: fitted orders. Nothing is trained."""
+    from .order import measure, plot
+
+    rows = measure()
+    for data, samplers in rows.items():
+        for name, row in samplers.items():
+            click.echo(
+                f"{data:10} {name:6} slope {row['slope']:.2f}   error at {row['steps'][-1]} steps {row['errors'][-1]:.2g}"
+            )
+    write("order", rows)
+    if picture:
+        plot(rows, picture)
+        click.echo(f"written to {picture}")
 
 
 @main.command("cuda-facts")

@@ -137,9 +137,7 @@ def terms_by_quadrature(process, variance):
 @pytest.mark.parametrize("variance", ["beta", "posterior"])
 def test_the_terms_on_the_mixture_are_those_of_quadrature(variance):
     process = GaussianDiffusion(make_schedule("cosine", 8))
-    np.testing.assert_allclose(
-        terms_by_our_code(process, variance), terms_by_quadrature(process, variance), rtol=1e-4
-    )
+    np.testing.assert_allclose(terms_by_our_code(process, variance), terms_by_quadrature(process, variance), rtol=1e-4)
 
 
 def test_the_bound_on_the_mixture_closes_on_its_entropy_as_levels_are_added():
