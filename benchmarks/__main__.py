@@ -224,9 +224,8 @@ def order(picture):
     rows = measure()
     for data, samplers in rows.items():
         for name, row in samplers.items():
-            click.echo(
-                f"{data:10} {name:6} slope {row['slope']:.2f}   error at {row['steps'][-1]} steps {row['errors'][-1]:.2g}"
-            )
+            last = f"error at {row['steps'][-1]} steps {row['errors'][-1]:.2g}"
+            click.echo(f"{data:10} {name:6} slope {row['slope']:.2f}   {last}")
     write("order", rows)
     if picture:
         plot(rows, picture)

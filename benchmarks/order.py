@@ -43,7 +43,7 @@ def errors(name, data, steps):
 
 
 def solution(mixture, x_T):
-    """Where the probability-flow ODE ends that starts at x_T: in one dimension, the quantile of the same probability."""
+    """Where the probability-flow ODE ends that starts at x_T: the quantile of the same probability."""
     top = mixture.marginal(PROCESS.schedule.alpha_bar[PROCESS.T])
     return brentq(lambda x: log_odds(mixture, x) - log_odds(top, x_T), -10, 10, xtol=1e-14)
 

@@ -17,7 +17,7 @@ PASSED, FAILED = 0, 1  # pytest's exit codes; the others mean that it could not 
 
 
 def copy_of_the_source(folder):
-    for name in ("minigen", "kernels", "tests"):
+    for name in ("minigen", "kernels", "tests", "benchmarks"):
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=ignore)
     shutil.copy2(ROOT / "pyproject.toml", folder)

@@ -4,13 +4,12 @@ On data whose score is known the ODE has known solutions: for Gaussian data (x_t
 one dimension no path crosses another, so that quantiles keep their probability.
 """
 
-from functools import partial
-
 import numpy as np
 import pytest
-from benchmarks.order import CALLS, DATA, SLOPES, errors, slope
 
+from benchmarks.order import CALLS, DATA, SLOPES, errors, slope
 from minigen.diffusion import (
+    SAMPLERS,
     GaussianDiffusion,
     ddim_invert,
     ddim_levels,
@@ -98,6 +97,16 @@ def test_solvers_clip_x0_and_keep_dtype_and_start(name):
     assert np.abs(found).max() <= 1 + 1e-5
 
 
+@pytest.mark.parametrize("name", list(SAMPLERS))
+def test_nothing_is_clipped_unless_asked_for(name):
+    """Latents lie where they like."""
+    process, point = process_of(20), np.array([[3.0, -2.5]])
+    model = lambda x, t: process.x0_and_eps(point, x, t, "x0")[1]  # noqa: E731
+    for clip, expected in (({}, point), ({"clip_x0": True}, np.array([[1.0, -1.0]]))):
+        found = SAMPLERS[name](process, model, np.ones((1, 2)), Generator(0), 5, **clip)
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 def test_a_clipped_solver_sees_the_slope_of_the_clipped_x0():
     """Heun's and DPM-Solver's estimates are samplers.estimates: eps is recomputed. One step to 0 then lands on x0."""
     process, x = process_of(20), np.full((1, 2), 3.0)
@@ -175,7 +184,7 @@ def test_inversion_asks_the_network_at_the_level_that_the_way_back_leaves():
 
 @pytest.mark.parametrize("level", [1, 20, 77, 100])
 def test_interpolation_denoises_from_the_level_it_noised_to(level):
-    """Data that is one point: x must be q_sample(point, t, the noise that was drawn) at the first call as at the last."""
+    """Data that is one point: x must be q_sample(point, t, the drawn noise) at the first call and at the last."""
     process, calls, point = process_of(100, "x0"), [], np.array([[0.2, -0.9]])
     eps = Generator(3).normal(point.shape, np.float64)
 

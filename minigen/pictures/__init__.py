@@ -21,6 +21,15 @@ PICTURES: dict[str, dict[str, str]] = {  # model -> picture -> "module:function"
     "vae": {name: f"vae:{name}" for name in (
         "latents", "gaps", "manifold", "traversal", "interpolate", "arithmetic")},
 }  # fmt: skip
+    "ddpm": {
+        "forward": "diffusion:forward",
+        "backward": "diffusion:backward",
+        "denoising": "diffusion:denoising",
+        "steps": "diffusion:steps",
+        "interpolate": "diffusion:interpolate",
+        "bound": "diffusion:bound",
+    },
+}
 FRAME = 80  # milliseconds that a GIF shows a frame
 DPI = 120
 

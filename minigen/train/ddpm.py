@@ -124,6 +124,8 @@ class DDPM:
         how = self.Sampling(**settings)
         if how.steps > self.process.T:
             raise SettingError(f"steps must be at most {self.process.T}, the model's noise levels, got {how.steps}")
+        if how.variance == "learned" and not self.process.learned_variance:
+            raise SettingError("variance is 'learned', but this model has learned none: it was not trained to")
         generator = seed if isinstance(seed, Generator) else Generator(seed)
         sizes = [min(batch_size, n - done) for done in range(0, n, batch_size)]
         training = self.network.training
