@@ -96,6 +96,7 @@ ELEMENTWISE = [
     Case("sin", lambda a: ops.sin(a), any_shape(), lambda t, a: t.sin(a)),
     Case("cos", lambda a: ops.cos(a), any_shape(), lambda t, a: t.cos(a)),
     Case("erf", lambda a: ops.erf(a), any_shape(), lambda t, a: t.erf(a)),
+    Case("log_ndtr", lambda a: ops.log_ndtr(a), any_shape(), lambda t, a: t.special.log_ndtr(a)),
     Case("maximum", lambda a, b: ops.maximum(a, b), broadcastable(normal, normal), lambda t, a, b: t.maximum(a, b),
          "reduction", empty=TWO_EMPTY),
     Case("maximum[number]", lambda a: ops.maximum(a, 0.3), any_shape(), lambda t, a: t.clamp(a, min=0.3), "exact"),

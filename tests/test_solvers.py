@@ -53,7 +53,7 @@ def test_the_order_of_each_sampler_under_the_exact_score(name, data):
     """DDIM and Euler fall as 1 / steps, Heun and DPM-Solver++(2M) as 1 / steps^2."""
     steps = [50, 100, 200]
     found = slope(steps, errors(name, data, steps))
-    assert found == pytest.approx(SLOPES[name], abs=0.25), found
+    assert found == pytest.approx(SLOPES[name], abs=0.1), found
 
 
 def test_euler_in_noise_per_signal_is_ddim():
@@ -71,17 +71,18 @@ def test_every_solver_goes_straight_to_data_that_is_one_point(name, target, spac
     """Then x at level t must be q_sample(point, t, noise) at every call, at levels that the sub-sequence holds."""
     process, calls = process_of(97, target), []
     point, noise = np.array([[0.2, -0.9]]), np.array([[1.5, -0.3]])
+    rtol = 1e-5 if target == "mean" else 1e-7  # x0 is the mean's rest, divided by a small coefficient
 
     def model(x, t):
         calls.append(int(t[0]))
-        np.testing.assert_allclose(x, process.q_sample(point, t, noise), rtol=1e-7)
+        np.testing.assert_allclose(x, process.q_sample(point, t, noise), rtol=rtol)
         return process.target_of(point, t, noise)
 
     x_T = process.q_sample(point, np.array([97]), noise)
     for steps in (1, 2, 10, 97):
         calls.clear()
         found = SOLVERS[name](process, model, x_T, Generator(0), steps, spacing)
-        np.testing.assert_allclose(found, point, rtol=1e-7)
+        np.testing.assert_allclose(found, point, rtol=rtol)
         levels = ddim_levels(97, steps, spacing)[:-1]
         expected = [levels[0], *np.repeat(levels[1:], 2)] if name == "heun" else levels
         assert calls == list(expected)

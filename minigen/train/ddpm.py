@@ -148,7 +148,7 @@ class DDPM:
         return to_device(images, "cpu")
 
     def variance(self, name="model", fixed="beta"):
-        """ "model" -> "learned" where this model learned its variance, else `fixed`; any other name is itself."""
+        """The variance that is meant by `name`: "model" is what the model learned, or `fixed` where it learned none."""
         return name if name != "model" else "learned" if self.process.learned_variance else fixed
 
     def nll(self, images, generator, samples=None, batch_size=128, progress=False):

@@ -151,6 +151,12 @@ def erf(x):
     return compute(special.erf, (x,), {})
 
 
+def log_ndtr(x):
+    from scipy import special
+
+    return compute(special.log_ndtr, (x,), {})
+
+
 # ---------------------------------------------------------------- the device, streams, memory
 
 
@@ -284,7 +290,7 @@ def make():
     cupyx = types.ModuleType("cupyx")
     cupyx.scipy = types.ModuleType("cupyx.scipy")
     cupyx.scipy.special = types.ModuleType("cupyx.scipy.special")
-    cupyx.scipy.special.erf = erf
+    cupyx.scipy.special.erf, cupyx.scipy.special.log_ndtr = erf, log_ndtr
     cupyx.empty_pinned = lambda shape, dtype=float, order="C": np.empty(shape, dtype, order)
     modules = {"cupy": cupy, "cupyx": cupyx, "cupyx.scipy": cupyx.scipy, "cupyx.scipy.special": cupyx.scipy.special}
     return cupy, modules
