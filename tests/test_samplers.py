@@ -267,7 +267,7 @@ def test_every_ddim_step_lands_on_the_level_that_the_next_call_starts_from(targe
     """Data that is one point, with one noise: then x at level t must be q_sample(point, t, noise), at every call."""
     process, calls = process_of("cosine", T, target), []
     point, noise = np.array([[0.2, -0.9]]), np.array([[1.5, -0.3]])
-    rtol = 1e-6 if target == "mean" else 1e-9  # x0 is the mean's rest, divided by a small coefficient
+    rtol = 1e-6 if target == "mean" else 1e-9  # this model's mean is that of the exact x: rounding grows at each step
 
     def model(x, t):
         calls.append(int(t[0]))

@@ -1,25 +1,30 @@
 """Solvers of the probability-flow ODE: deterministic sampling in fewer steps.
 
-Divide x_t by its signal, y = x_t / sqrt(alpha_bar_t), and measure the level by its noise per signal,
+There is a path that keeps all marginals of the diffusion without any noise. Two ways to write it:
 
-    s = sqrt((1 - alpha_bar_t) / alpha_bar_t) = snr_t^(-1/2),        y = x0 + s eps
+    dy/ds = eps_hat      in y = x_t / sqrt(alpha_bar_t) and s = sqrt((1 - alpha_bar_t) / alpha_bar_t), the noise per
+                         signal: a straight line while eps_hat stays the same
+    dx/dphi = v_hat      in the angle phi = arctan s, from 0 at the data to pi / 2: a turn of (x0_hat, eps_hat) while
+                         both stay the same. It is tame at both ends, where s or 1 / s is not
 
-Then the path that keeps all marginals of the diffusion, without any noise, is dy/ds = eps_hat(y, s): a line wherever
-the network's guess of the noise does not change. With a step from s to s' < s, h = s' - s:
+From one level to a lower one (primes: at the level that is reached; a = sqrt(alpha_bar), b = sqrt(1 - alpha_bar)):
 
-    Euler            y' = y + h eps_hat(y, s)                                            error ~ 1 / steps
-                     which is x_s' = sqrt(alpha_bar') x0_hat + sqrt(1 - alpha_bar') eps_hat: DDIM with eta = 0
-    Heun             y' = y + h (eps_hat(y, s) + eps_hat(y_Euler, s')) / 2               error ~ 1 / steps^2
-                     two calls a step; the last one, to s' = 0, where no network was trained, is Euler's
+    Euler            y' = y + (s' - s) eps_hat                                           error ~ 1 / steps
+                     which is a' x0_hat + b' eps_hat, the turn: both are DDIM with eta = 0
+    Heun             first the turn, x' = a' x0_hat + b' eps_hat; there the network is asked again, and half a step of
+                     what v_hat differs by from the v that the turn expected is added:   error ~ 1 / steps^2
+                     x' + (phi' - phi) / 2 (a' (eps_hat' - eps_hat) - b' (x0_hat' - x0_hat))
+                     two calls a step; the last step, to level 0, where no network was trained, is the turn alone
     DPM-Solver++ 2M  in lambda = -log s, with r = (its last step in lambda) / (the present one):
                      x0_bar = x0_hat + (x0_hat - x0_hat_before) / (2 r)                  error ~ 1 / steps^2
-                     x_s' = sqrt(alpha_bar') x0_bar + sqrt(1 - alpha_bar') eps_bar, eps_bar making up x with x0_bar
+                     x' = a' x0_bar + b' eps_bar, with the eps_bar that makes up x with x0_bar
                      one call a step; the first step has nothing before it and the last an infinite lambda: plain x0_hat
 
 Shapes, clip_x0 and `model` are those of samplers.py.
 
 Source   Song et al., Score-Based Generative Modeling through SDEs, 2021, eq. 13 (the ODE); Song, Meng and Ermon, 2021,
-         eq. 14 (in y and s); Karras et al., Elucidating the Design Space, 2022, Algorithm 1 (Heun; there sigma = s);
+         eq. 14 (in y and s); Salimans and Ho, Progressive Distillation, 2022, appendix D (the angle); Karras et al.,
+         Elucidating the Design Space, 2022, Algorithm 1 (Heun, there in s, which the cosine schedule takes to 20,000);
          Lu et al., DPM-Solver++, 2022, Algorithm 2
 """
 
@@ -59,13 +64,16 @@ def heun_sample(
 
 
 def heun_step(process, model, x, level, next_level, clip_x0=False):
-    """x at `level` -> x at `next_level`, along the mean of the slopes at both ends."""
-    _, eps = estimates(process, x, predict(model, x, level), level, clip_x0)
-    ahead = euler_step(process, x, eps, level, next_level)
+    """x at `level` -> x at `next_level`: the turn, corrected by what the network says at its end."""
+    here, there = alpha_bars(process, level, next_level)
+    a, b = math.sqrt(there), math.sqrt(1 - there)
+    x0, eps = estimates(process, x, predict(model, x, level), level, clip_x0)
+    ahead = x0 * a + eps * b
     if next_level == 0:
         return ahead
-    _, eps_ahead = estimates(process, ahead, predict(model, ahead, next_level), next_level, clip_x0)
-    return euler_step(process, x, (eps + eps_ahead) / 2, level, next_level)
+    x0_ahead, eps_ahead = estimates(process, ahead, predict(model, ahead, next_level), next_level, clip_x0)
+    angle = math.acos(a) - math.acos(math.sqrt(here))
+    return ahead + ((eps_ahead - eps) * a - (x0_ahead - x0) * b) * (angle / 2)
 
 
 @unchanged_weights()
