@@ -39,7 +39,7 @@ SETTINGS = [
 @pytest.mark.parametrize("changes", SETTINGS, ids=lambda changes: "-".join(changes.values()))
 def test_training_resumes_bit_for_bit_with_the_history_of_its_levels(changes, data_dir):
     """12 steps: levels are drawn by importance from the 11th on, by losses seen before the checkpoint of step 6."""
-    settings = config(data_dir, steps=12, **changes)
+    settings = config(data_dir, steps=12, multipliers=(1,), **changes)
     batches, whole = prepare(settings)
     metrics = [whole.step(batches, index) for index in range(12)]
     half, resumed, forgetful = (prepare(settings)[1] for _ in range(3))
@@ -84,19 +84,19 @@ def test_every_sampler_draws_the_same_images_for_the_same_seed(sampler, variance
 
 
 def test_steps_0_is_every_level_for_ddpm_and_at_most_50_for_the_others():
-    for T in (8, 60):
+    for T in (8, 55):
         model = model_of(T=T)
         for sampler in ("ddpm", "ddim"):
-            steps = T if sampler == "ddpm" else min(50, T)
-            chosen = model.sample(2, sampler=sampler, steps=steps)
-            np.testing.assert_array_equal(model.sample(2, sampler=sampler), chosen)
+            chosen = model.sample(1, sampler=sampler, steps=T if sampler == "ddpm" else min(50, T))
+            np.testing.assert_array_equal(model.sample(1, sampler=sampler), chosen)
 
 
 def test_eta_and_variance_reach_their_samplers():
     plain, learned = model_of(), model_of(variance="learned")
     different = [plain.sample(1, eta=eta) for eta in (0.0, 0.5, 1.0)]
     different += [plain.sample(1, sampler="ddpm", variance=variance) for variance in ("beta", "posterior")]
-    assert len({image.tobytes() for image in different}) == 5
+    np.testing.assert_allclose(different[2], different[4], atol=1e-5)  # eta = 1 is the posterior's variance
+    assert len({image.tobytes() for image in different[:4]}) == 4
     by_name = {v: learned.sample(1, sampler="ddpm", variance=v).tobytes() for v in ("model", *VARIANCES)}
     assert by_name["model"] == by_name["learned"] != by_name["beta"]
     assert plain.sample(1, sampler="ddpm").tobytes() == different[3].tobytes()

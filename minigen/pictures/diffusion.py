@@ -55,9 +55,9 @@ def backward(model, data, generator, shown=3, columns=9, steps=50, eta=1.0):
     return figure
 
 
-def denoising(model, data, generator, shown=25, steps=50, eta=1.0):
+def denoising(model, data, generator, shown=12, columns=6, steps=50, eta=1.0):
     """`shown` samples taking shape, a frame a step: a list of images for a GIF."""
-    frames = [image_grid(x) for _, x, _ in trajectory(model, shown, generator, steps, eta)]
+    frames = [image_grid(x, columns) for _, x, _ in trajectory(model, shown, generator, steps, eta)]
     return frames + [frames[-1]] * HELD
 
 
