@@ -4,10 +4,13 @@ On data whose score is known the ODE has known solutions: for Gaussian data (x_t
 one dimension no path crosses another, so that quantiles keep their probability.
 """
 
+import json
+
 import numpy as np
 import pytest
 
 from benchmarks.order import CALLS, DATA, SLOPES, errors, slope
+from benchmarks.page import RESULTS
 from minigen.diffusion import (
     SAMPLERS,
     GaussianDiffusion,
@@ -221,3 +224,11 @@ def test_slerp_keeps_the_norm_of_ends_of_equal_norm_and_the_variance_of_noise():
     np.testing.assert_allclose(slerp(a, b, 1.0), b, rtol=1e-12)
     np.testing.assert_allclose(slerp(a, 2 * a, 0.5), 1.5 * a, rtol=1e-9)  # parallel: the straight line
     assert slerp(a.astype(np.float32), b.astype(np.float32), 0.3).dtype == np.float32
+
+
+def test_the_committed_orders_are_those_that_theory_says():
+    """docs/diffusion.md shows them. Again with: python -m benchmarks order --picture docs/pictures/order.png"""
+    figures = json.loads((RESULTS / "order.json").read_text())["figures"]
+    assert figures.keys() == DATA.keys()
+    for rows in figures.values():
+        assert {name: round(row["slope"], 1) for name, row in rows.items()} == SLOPES
