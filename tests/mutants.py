@@ -237,7 +237,7 @@ DIFFUSION = [
            "test_likelihood.py::test_all_levels_or_a_few_estimate_the_same_bound"),
     Mutant("DPM-Solver's ratio of steps upside down", "minigen/diffusion/solvers.py",
            "ratio = math.log(last_s / s) / math.log(s / s_next)", "ratio = math.log(s / s_next) / math.log(last_s / s)",
-           "test_solvers.py::test_the_order_of_each_sampler_under_the_exact_score"),
+           "test_solvers.py::test_a_step_of_dpm_solver_is_its_algorithm_in_lambda"),
     Mutant("Heun corrected by a whole step", "minigen/diffusion/solvers.py",
            "(angle / 2)", "angle",
            "test_solvers.py::test_the_order_of_each_sampler_under_the_exact_score"),

@@ -261,21 +261,23 @@ def test_sampling_may_begin_at_any_level():
             assert set(calls) == set(ddim_levels(30, 7)[:-1])
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", TARGETS[:3])
 @pytest.mark.parametrize(("T", "steps"), [(1000, 7), (1000, 50), (100, 99), (100, 100), (37, 1)])
 def test_every_ddim_step_lands_on_the_level_that_the_next_call_starts_from(target, T, steps):
-    """Data that is one point, with one noise: then x at level t must be q_sample(point, t, noise), at every call."""
+    """Data that is one point, with one noise: then x at level t must be q_sample(point, t, noise), at every call.
+
+    (The mean is left to test_solvers.py: said of the exact x, it makes rounding grow from step to step.)
+    """
     process, calls = process_of("cosine", T, target), []
     point, noise = np.array([[0.2, -0.9]]), np.array([[1.5, -0.3]])
-    rtol = 1e-6 if target == "mean" else 1e-9  # this model's mean is that of the exact x: rounding grows at each step
 
     def model(x, t):
         calls.append(int(t[0]))
-        np.testing.assert_allclose(x, process.q_sample(point, t, noise), rtol=rtol)
+        np.testing.assert_allclose(x, process.q_sample(point, t, noise), rtol=1e-9)
         return process.target_of(point, t, noise)
 
     x_T = process.q_sample(point, np.array([T]), noise)
-    np.testing.assert_allclose(ddim_sample(process, model, x_T, Generator(0), steps=steps), point, rtol=rtol)
+    np.testing.assert_allclose(ddim_sample(process, model, x_T, Generator(0), steps=steps), point, rtol=1e-9)
     assert calls == ddim_levels(T, steps)[:-1]
 
 

@@ -26,6 +26,7 @@ from minigen.diffusion import (
 )
 from minigen.diffusion.inversion import invert_step
 from minigen.diffusion.samplers import ddim_step, predict
+from minigen.diffusion.solvers import dpm_solver_step
 from minigen.random import Generator
 
 SOLVERS = {"euler": euler_sample, "heun": heun_sample, "dpm++": dpm_solver_sample}
@@ -65,6 +66,24 @@ def test_euler_in_noise_per_signal_is_ddim():
         ddim = ddim_sample(process, exact_model(process), x, Generator(0), 7, spacing=spacing, clip_x0=True)
         euler = euler_sample(process, exact_model(process), x, Generator(0), 7, spacing=spacing, clip_x0=True)
         np.testing.assert_allclose(euler, ddim, rtol=1e-7)
+
+
+@pytest.mark.parametrize(("last", "level", "below"), [(100, 60, 50), (60, 55, 10), (9, 6, 1)])
+def test_a_step_of_dpm_solver_is_its_algorithm_in_lambda(last, level, below):
+    """x_s / sigma_s x - alpha (e^-h - 1) D, D = (1 + 1 / 2r) x0 - 1 / 2r x0_before, r = h_before / h: uneven steps."""
+    process = process_of(100)
+    a, b = process.signal, process.noise
+    lam = np.log(a[1:] / b[1:])  # lambda at level t is lam[t - 1]
+    h_before, h = lam[level - 1] - lam[last - 1], lam[below - 1] - lam[level - 1]
+    x, x0, x0_before = np.array([0.4, -1.0]), np.array([0.2, -0.7]), np.array([0.5, 0.1])
+    r = h_before / h
+    D = (1 + 1 / (2 * r)) * x0 - x0_before / (2 * r)
+    expected = b[below] / b[level] * x - a[below] * np.expm1(-h) * D
+    found = dpm_solver_step(process, x, x0, (last, x0_before), level, below)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    first = b[below] / b[level] * x - a[below] * np.expm1(-h) * x0
+    np.testing.assert_allclose(dpm_solver_step(process, x, x0, None, level, below), first, rtol=1e-9)
+    np.testing.assert_allclose(dpm_solver_step(process, x, x0, (last, x0_before), level, 0), x0, rtol=1e-9)
 
 
 @pytest.mark.parametrize("spacing", ["linear", "quadratic"])
