@@ -14,8 +14,11 @@ from minigen.random import Generator
 class Fixed:
     """A classifier that says what it is told: logits from the first pixels of each image."""
 
-    def __call__(self, x):
-        return Tensor(100 * x.data.reshape(len(x.data), -1)[:, :10])
+    def preactivations(self, x):
+        return Tensor(x.data.reshape(len(x.data), -1)[:, :10])
+
+    def output(self, features):
+        return features * 100
 
 
 def accuracy(images):

@@ -9,17 +9,15 @@ something beside that of impostors, which `acceptance_of_impostors` measures on 
     shuffled   each digit's pixels in random order: the right histogram, no shape
     averaged   the mean of two digits of different classes: the right strokes, no digit
 
-Shapes   images (N, 28, 28, 1), float32 in [-1, 1]
+Shapes   images (N, 28, 28, 1), uint8, or floating point in [-1, 1], which is rounded to bytes first (features.py)
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from .. import ops
-from ..autograd import no_grad
 from ..models.classifier import load_classifier
-from ..tensor import Tensor
+from .features import look
 
 CONFIDENCE = 0.9
 
@@ -40,24 +38,16 @@ class Recognition(NamedTuple):
 
 def recognise(images, classifier=None):
     """How many of the images the classifier recognises. Raises ValueError for images of another shape or none."""
-    images = np.asarray(images)
-    if images.ndim != 4 or images.shape[1:] != (28, 28, 1) or not len(images):
-        raise ValueError(f"images must be (N, 28, 28, 1) with N >= 1, got {images.shape}")
-    probabilities = class_probabilities(images, classifier or load_classifier())
+    probabilities = class_probabilities(images, classifier)
     counts = np.bincount(probabilities.argmax(1), minlength=10)
     return Recognition(
         len(images), float((probabilities.max(1) >= CONFIDENCE).mean()), [float(c) for c in counts / len(images)]
     )
 
 
-def class_probabilities(images, classifier, batch_size=250):
+def class_probabilities(images, classifier=None):
     """p(k | x): (N, 28, 28, 1) -> (N, 10)"""
-    with no_grad():
-        parts = [
-            ops.softmax(classifier(Tensor(images[i : i + batch_size].astype(np.float32)))).numpy()
-            for i in range(0, len(images), batch_size)
-        ]
-    return np.concatenate(parts)
+    return look(images, classifier).probabilities
 
 
 def acceptance_of_impostors(images, labels, generator):

@@ -2,8 +2,8 @@
 
     28x28 -> conv 3x3, ReLU, twice -> max pool -> conv 3x3, ReLU, twice -> max pool -> 64 features -> 10 logits
 
-It serves three ends: recognition (is a sample a digit, and which?), the features of the Frechet
-distance, and guidance. examples/train_classifier.py made the weights that are shipped, and their
+It serves three ends: recognition (is a sample a digit, and which?), the features of the scores
+(metrics/features.py), and guidance. examples/train_classifier.py made the weights that are shipped, and their
 checksum is below: scores of two versions of the weights must not be compared.
 
 Shapes   x (N, 28, 28, 1) in [-1, 1] -> logits (N, 10)
@@ -21,7 +21,8 @@ SHA256 = "a7d97c2bf72a13f72926719836715726043fa2df20797fe919ad112fdc96cdf3"
 
 
 class DigitClassifier(nn.Module):
-    """`forward` gives logits (N, 10), `features` the 64 numbers before the last layer (N, 64)."""
+    """`forward` gives logits (N, 10), `features` the 64 numbers before the last layer, `preactivations` these before
+    their ReLU (N, 64)."""
 
     def __init__(self, generator, channels=(16, 32), width=64, dropout=0.3):
         a, b = channels
@@ -32,13 +33,16 @@ class DigitClassifier(nn.Module):
         self.hidden = nn.Linear(7 * 7 * b, width, generator)
         self.output = nn.Linear(width, 10, generator)
 
-    def features(self, x):
+    def preactivations(self, x):
         if x.shape[1:] != (28, 28, 1):
             raise ValueError(f"x must be (N, 28, 28, 1) in [-1, 1], got {x.shape}")
         x = ops.max_pool2d(ops.relu(self.conv2(ops.relu(self.conv1(x)))), 2)
         x = ops.max_pool2d(ops.relu(self.conv4(ops.relu(self.conv3(x)))), 2)
         x = self.dropout(x.reshape(x.shape[0], 7 * 7 * x.shape[3]))
-        return ops.relu(self.hidden(x))
+        return self.hidden(x)
+
+    def features(self, x):
+        return ops.relu(self.preactivations(x))
 
     def forward(self, x):
         return self.output(self.dropout(self.features(x)))
