@@ -230,6 +230,17 @@ def order(picture):
     if picture:
         plot(rows, picture)
         click.echo(f"written to {picture}")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="folder of MNIST  [default: $MINIGEN_DATA]")
+@click.option("--sizes", default="1000,2000,10000", show_default=True, help="n, separated by commas")
+@click.option("--picture", type=click.Path(path_type=Path), help="also draw the Frechet distance against n")
+def scores(data_dir, sizes, picture):
+    """Scores of MNIST's training images and of a PCA-Gaussian against its test images: what a score means at its n."""
+    from .scores import draw, measure
+
+    figures = measure(data_dir, [int(n) for n in sizes.split(",")])
+    write("scores", figures)
+    if picture:
+        draw(figures["curve"], picture)
 
 
 @main.command("cuda-facts")

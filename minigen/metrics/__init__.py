@@ -9,7 +9,7 @@ from .manifold import precision, recall
 from .modes import ModeCount, count_modes, mode_scores
 from .recognition import Recognition, acceptance_of_impostors, recognise
 from .similarity import psnr, ssim
-from .summary import scores, scores_in_context, table
+from .summary import context, scores, scores_in_context, table
 from .wasserstein import sliced_wasserstein
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Score",
     "acceptance_of_impostors",
     "bootstrap",
+    "context",
     "count_modes",
     "fid",
     "frechet_distance",

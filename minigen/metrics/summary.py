@@ -86,17 +86,19 @@ def shares(fake, true):
 
 
 def scores_in_context(generated, train, test, generator, n=None):
-    """scores of generated images, of training images and of a PCA-Gaussian, all against test images, at one n.
-
-    -> {"samples": {name: Score}, "training images": {...}, "PCA-Gaussian": {...}}. Arguments and errors: scores.
-    """
+    """scores of generated images and of their context, at one n -> {"samples": {name: Score}, **context(...)}."""
     n = common_n(generated, test, n)
+    return {"samples": scores(generated, test, generator, n), **context(train, test, generator, n)}
+
+
+def context(train, test, generator, n):
+    """scores of training images, the floor, and of a PCA-Gaussian fitted to them, both against n test images.
+
+    -> {"training images": {name: Score}, "PCA-Gaussian": {...}}. Arguments and errors: scores.
+    """
     gaussian = PCAGaussian(to_model_range(as_bytes(train)))
-    columns = {
-        "samples": generated,
-        "training images": train,
-        "PCA-Gaussian": gaussian.sample(n, generator.child("PCA-Gaussian")),
-    }
+    drawn = gaussian.sample(n, generator.child("PCA-Gaussian"))
+    columns = {"training images": train, "PCA-Gaussian": drawn}
     return {name: scores(images, test, generator, n) for name, images in columns.items()}
 
 
