@@ -57,9 +57,7 @@ def draw(curve, path):
             axes.plot(curve["n"], values, marker="o", label=name)
     last, sizes = curve["training against other training images"][-1], np.array(curve["n"])
     axes.plot(sizes, last * sizes[-1] / sizes, ls="--", color="#777777", label="proportional to 1 / n")
-    axes.set(
-        xscale="log", yscale="log", xlabel="n on each side", ylabel="FID", title="MNIST: nothing is generated here"
-    )
+    axes.set(xscale="log", yscale="log", xlabel="n on each side", ylabel="FID", title="MNIST's own images")
     axes.legend()
     figure.savefig(path, dpi=130)
     plt.close(figure)

@@ -254,6 +254,44 @@ def test_eval_prints_and_writes_what_the_model_says_of_the_test_images(minigen, 
     assert "has no likelihood" in err
 
 
+class Drawing:
+    """A model that draws what it is told: the training images from `skip` on."""
+
+    config = SimpleNamespace(data="mnist-mini", data_dir=None)
+
+    def sample(self, n, seed=0, progress=False, eta=0.0):
+        from minigen.data import load
+
+        return load().images[round(1000 * eta) :][:n]
+
+
+def test_eval_scores_generated_images_beside_the_floor(minigen, tiny_flags, monkeypatch):
+    from minigen.data import load
+
+    assert minigen(*tiny_flags, "--out", "r")[0] == 0
+    monkeypatch.setattr("minigen.train.held_out", lambda run: load(split="test"))
+    monkeypatch.setattr("minigen.train.load", lambda run, weights, device: Drawing())
+    code, out, err = minigen("eval", "r", "--scores", "--n", "60", "--eta", "0.5", "--json", "s.json")
+    assert code == 0, err
+    assert out.splitlines()[0].split() == ["n", "=", "60", "samples", "training", "images", "PCA-Gaussian"]
+    found = json.loads(Path("s.json").read_text())
+    assert set(found) == {"samples", "training images", "PCA-Gaussian"}
+    assert found["samples"]["FID"]["n"] == 60
+    assert found["samples"]["FID"]["value"] < found["PCA-Gaussian"]["FID"]["value"]
+    assert f"FID         {found['samples']['FID']['value']:.4g} [" in out
+    for arguments in (["--scores", "--n", "3000"], ["--scores", "--nll"]):
+        code, _, err = minigen("eval", "r", *arguments)
+        assert code == 2
+        assert "--n must lie between 4 and 2000" in err or "--nll or --scores" in err
+
+
+def test_eval_refuses_to_score_what_the_classifier_does_not_know(minigen, tiny_flags):
+    assert minigen(*tiny_flags, "--out", "r")[0] == 0
+    code, _, err = minigen("eval", "r", "--scores")
+    assert code == 2
+    assert "28 x 28 x 1" in err
+
+
 PICTURE = np.arange(12, dtype=np.uint8).reshape(3, 4, 1)
 
 

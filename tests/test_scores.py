@@ -193,8 +193,8 @@ def test_a_shifted_cloud_lies_its_shift_over_root_d_away(d):
 
 def test_round_gaussians_have_the_closed_form():
     """SWD^2 = |m1 - m2|^2 / d + (s1 - s2)^2"""
-    a, b = 0.5 * normal((20_000, 4)), 1 + normal((20_000, 4), 1)
-    assert sliced_wasserstein(a, b, Generator(2), lines=500) ** 2 == pytest.approx(1 + 0.25, rel=0.03)
+    a, b = 0.5 * normal((2000, 4)), 1 + normal((2000, 4), 1)
+    assert sliced_wasserstein(a, b, Generator(2), lines=2000) ** 2 == pytest.approx(1 + 0.25, rel=0.06)
 
 
 def test_counted_slices_are_those_of_the_repeated_points():
@@ -280,20 +280,20 @@ def counted_fid(a, b, a_counts, b_counts):
 
 
 def test_the_interval_of_a_biased_score_covers_its_mean_at_this_n():
-    """FID of one distribution: its mean at n, all bias, lies in at least 90 of 100 intervals; plain ones miss it."""
+    """FID of one distribution: its mean at n, all bias, lies in at least 36 of 40 intervals; plain ones miss it."""
     n, inside = 100, 0
-    for trial in range(100):
+    for trial in range(40):
         a, b = normal((n, 3), 2 * trial), normal((n, 3), 2 * trial + 1)
         score = bootstrap(partial(counted_fid, a, b), n, Generator(trial), (0, math.inf))
         inside += score.low <= 3 * 8 / (2 * n) <= score.high
-    assert inside >= 90
+    assert inside >= 36
 
 
 def test_scores_at_different_n_are_not_compared():
     small, large, other = Score(3.0, 2, 4, 1000), Score(1.0, 0.5, 2, 10_000), Score(2.0, 1, 3, 1000)
     assert min(small, other) is other
     with pytest.raises(ValueError, match="n = 1000 and n = 10000"):
-        min(small, large)
+        assert small < large
     with pytest.raises(ValueError, match="one n"):
         table({"a": {"FID": small}, "b": {"FID": large}})
     assert str(other) == "2 [1, 3] (n = 1000)"
