@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from minigen.device import NoGPU
 from minigen.device import device as find_device
+from minigen.train.checkpoint import write_whole
 
 from . import cases, compare, gpu, page, suite
 from .page import RESULTS
@@ -243,6 +244,39 @@ def scores(data_dir, sizes, picture):
         draw(figures["curve"], picture)
 
 
+@main.command("ddim-table")
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--n", default=2000, show_default=True, type=click.IntRange(4), help="images in every cell")
+@click.option("--steps", default="10,20,50,100,1000", show_default=True, help="columns, separated by commas")
+@click.option(
+    "--out",
+    default=RESULTS / "ddim_table.json",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="where the figures are kept, cell by cell  [default: benchmarks/results/ddim_table.json]",
+)
+@click.option("--picture", type=click.Path(path_type=Path), help="also draw the table there")
+def ddim_table(run, n, steps, out, picture):
+    """FID against sampling steps and noise (deck 003) for the DDPM in the folder RUN. Goes on if it was stopped."""
+    from minigen.data import load as load_data
+    from minigen.train import held_out, load
+
+    from . import ddim_table as harness
+
+    model, columns = load(run), [int(count) for count in steps.split(",")]
+    if max(columns) > model.process.T:
+        stop(f"--steps must be at most {model.process.T}, the model's noise levels, got {max(columns)}")
+    train, test = load_data(model.config.data, model.config.data_dir).images, held_out(run).images
+    try:
+        figures = harness.measure(
+            model, train, test, n, columns, harness.begun(out), lambda found: write_record(out, found)
+        )
+    except ValueError as error:
+        stop(str(error))
+    click.echo(harness.table(figures))
+    if picture:
+        harness.draw(figures, picture)
+
+
 @main.command("cuda-facts")
 @click.option("--record", is_flag=True, help="write benchmarks/results/cuda-facts.json and CUDA_FACTS.md")
 def cuda_facts(record):
@@ -268,15 +302,20 @@ def how():
 
 def write(name, figures):
     """Keep figures with what made them: command, commit, machine."""
+    path = RESULTS / f"{name}.json"
+    write_record(path, figures)
+    click.echo(f"written to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+
+
+def write_record(path, figures):
+    """The file is whole at any time, whatever interrupts the writing."""
     record = {
         **how(),
         "machine": f"{platform.machine()}, {cores()} cores",
         "versions": {"python": platform.python_version(), "numpy": np.__version__},
         "figures": figures,
     }
-    path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps(record, indent=2) + "\n")
-    click.echo(f"written to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+    write_whole(path, (json.dumps(record, indent=2) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -44,6 +44,20 @@ def curve(train, test, largest):
     return rows
 
 
+SHOWN = ("FID", "IS", "precision", "recall", "SWD", "recognised")
+
+
+def markdown(figures):
+    """The table of docs/metrics.md: a row a size and set of images."""
+    lines = ["| n | images | " + " | ".join(SHOWN) + " |", "| --- |" + " --- |" * (1 + len(SHOWN))]
+    for size, columns in figures.items():
+        if size != "curve":
+            for column, found in columns.items():
+                row = ["{value:.4g} [{low:.4g}, {high:.4g}]".format(**found[name]) for name in SHOWN]
+                lines.append(" | ".join([f"| {size.removeprefix('n = ')}", column, *row]) + " |")
+    return "\n".join(lines)
+
+
 def draw(curve, path):
     """FID against n, both axes logarithmic, as a PNG file."""
     import matplotlib

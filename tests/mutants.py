@@ -9,6 +9,7 @@ test_mutants.py applies them one at a time to a copy.
     8 EMA without warm-up, sampling from the wrong weights   9 norm and attention settings exchanged or applied twice
     11 sign and size of the KL and likelihood terms, grey pixels, importance weights
     15 resume that repeats or loses something
+    11 signs of the KL and likelihood terms   12 scores whose sides differ   15 resume that repeats or loses something
 (The others come with the models that could make them.)
 """
 
@@ -394,3 +395,51 @@ PICTURES = [
 ]  # fmt: skip
 
 MUTANTS = TAPE + CHECKER + OPERATIONS + DIFFUSION + TRAINING + GPU + VAE + PICTURES
+SCORES = [
+    Mutant("12: precision and recall swapped", "minigen/metrics/manifold.py",
+           "return float(covered(generated, real, k).mean())", "return float(covered(real, generated, k).mean())",
+           "test_scores.py::test_a_shrunken_cloud_has_high_precision_and_low_recall_and_a_spread_one_the_reverse"),
+    Mutant("12: precision and recall swapped in the table", "minigen/metrics/summary.py",
+           '"precision": covered(fake.features, true.features),', '"precision": covered(true.features, fake.features),',
+           "test_scores.py::test_precision_and_recall_of_images_are_not_swapped"),
+    Mutant("12: one side bytes, the other not", "minigen/metrics/features.py",
+           "pixels = to_model_range(as_bytes(images))",
+           "pixels = to_model_range(images) if images.dtype == np.uint8 else images.astype(np.float32)",
+           "test_scores.py::test_both_sides_are_made_bytes_alike"),
+    Mutant("12: bytes cut off, not rounded", "minigen/data/sets.py",
+           "np.rint(np.clip((x + 1) * 127.5, 0, 255))", "np.clip((x + 1) * 127.5, 0, 255)",
+           "test_scores.py::test_both_sides_are_made_bytes_alike"),
+    Mutant("12: FID of sides of different size", "minigen/metrics/frechet.py",
+           "np.shape(generated) != np.shape(real)", "np.shape(generated)[1:] != np.shape(real)[1:]",
+           "test_scores.py::test_sides_of_different_size_are_refused"),
+    Mutant("12: scores at different n compared", "minigen/metrics/interval.py",
+           "if self.n != other.n:", "if False:",
+           "test_scores.py::test_scores_at_different_n_are_not_compared"),
+    Mutant("a point is its own nearest neighbour", "minigen/metrics/manifold.py",
+           "block[rows, first + rows] = np.inf", "pass",
+           "test_scores.py::test_the_manifold_is_the_definition_one_pair_at_a_time"),
+    Mutant("the features after the ReLU", "minigen/metrics/features.py",
+           "features = classifier.preactivations(", "features = classifier.features(",
+           "test_scores.py::test_what_is_no_digit_has_no_precision"),
+    Mutant("FID without its factor 2", "minigen/metrics/frechet.py",
+           "- 2 * overlap", "- overlap",
+           "test_scores.py::test_gaussians_with_common_axes_have_the_closed_form"),
+    Mutant("covariance with divisor n", "minigen/metrics/frechet.py",
+           "@ centred / (n - 1)", "@ centred / n",
+           "test_scores.py::test_fid_of_a_sample_is_that_of_its_mean_and_its_covariance_with_divisor_n_minus_1"),
+    Mutant("KL the other way round", "minigen/metrics/inception.py",
+           "xlogy(p, p).sum(1) / len(p) - xlogy(marginal, marginal).sum()",
+           "xlogy(marginal, marginal / np.maximum(p, 1e-300)).sum(1) / len(p)",
+           "test_scores.py::test_inception_score_is_the_definition"),
+    Mutant("clouds compared in the order that they came in", "minigen/metrics/wasserstein.py",
+           "return order, np.take_along_axis(places, order, axis=1)", "return order, places",
+           "test_scores.py::test_slices_of_a_line_are_the_exact_distance"),
+    Mutant("intervals that carry the bias twice", "minigen/metrics/interval.py",
+           "value + tails - np.mean(replicates)", "tails",
+           "test_scores.py::test_the_interval_of_a_biased_score_covers_its_mean_at_this_n"),
+    Mutant("a mode is near at 3 units", "minigen/metrics/modes.py",
+           "<= 3 * modes.sigma", "<= 3",
+           "test_scores.py::test_planted_points_are_counted_exactly"),
+]  # fmt: skip
+
+MUTANTS = TAPE + CHECKER + OPERATIONS + DIFFUSION + TRAINING + GPU + SCORES

@@ -271,6 +271,7 @@ def test_eval_scores_generated_images_beside_the_floor(minigen, tiny_flags, monk
     assert minigen(*tiny_flags, "--out", "r")[0] == 0
     monkeypatch.setattr("minigen.train.held_out", lambda run: load(split="test"))
     monkeypatch.setattr("minigen.train.load", lambda run, weights, device: Drawing())
+    monkeypatch.setattr("minigen.metrics.interval.REPLICATES", 20)
     code, out, err = minigen("eval", "r", "--scores", "--n", "60", "--eta", "0.5", "--json", "s.json")
     assert code == 0, err
     assert out.splitlines()[0].split() == ["n", "=", "60", "samples", "training", "images", "PCA-Gaussian"]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.report import RESULTS, table
+from benchmarks.scores import markdown
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -49,6 +50,23 @@ def test_the_likelihoods_of_vae_and_iwae_are_near_the_published_ones():
         assert row["cpu_seconds"] <= 80 * 60  # 40 minutes of two cores
         epochs, nats = zip(*row["curve"])
         assert len(epochs) >= 2 and min(nats) == min(nats[-3:])
+def test_the_page_on_scores_shows_what_was_measured():
+    record = json.loads((RESULTS / "scores.json").read_text())
+    page = (README.parent / "docs/metrics.md").read_text()
+    assert markdown(record["figures"]) in page, "paste benchmarks.scores.markdown(figures)"
+    assert record["command"] in page
+
+
+def test_the_floor_falls_with_n_and_a_gaussian_is_far_above_it():
+    figures = json.loads((RESULTS / "scores.json").read_text())["figures"]
+    curve = figures["curve"]
+    for name in set(curve) - {"n"}:
+        assert curve[name] == sorted(curve[name], reverse=True), name
+    for n in (1000, 2000, 10_000):
+        floor, trivial = (figures[f"n = {n}"][column] for column in ("training images", "PCA-Gaussian"))
+        assert floor["FID"]["n"] == n
+        assert floor["FID"]["high"] < trivial["FID"]["low"] / 50
+        assert min(floor["precision"]["value"], floor["recall"]["value"]) > 0.8
 
 
 @pytest.mark.slow

@@ -302,12 +302,18 @@ def test_scores_at_different_n_are_not_compared():
 # ---------------------------------------------------------------- images
 
 
+@pytest.fixture
+def quick(monkeypatch):
+    """Few replicates, where the values are looked at and not the intervals."""
+    monkeypatch.setattr("minigen.metrics.interval.REPLICATES", 20)
+
+
 @pytest.fixture(scope="module")
 def digits():
     return {split: load("mnist-mini", split=split).images for split in ("train", "test")}
 
 
-def test_both_sides_are_made_bytes_alike(digits):
+def test_both_sides_are_made_bytes_alike(digits, quick):
     """Floats within half a byte of the bytes are the same images: every score as if they were."""
     real = digits["test"][:300]
     shaken = to_model_range(real) + 0.9 / 255 * (2 * Generator(0).uniform(real.shape) - 1)
@@ -333,7 +339,7 @@ def test_what_is_no_digit_has_no_precision(digits):
     assert inception_score(seen.probabilities) < 1.1
 
 
-def test_precision_and_recall_of_images_are_not_swapped(digits):
+def test_precision_and_recall_of_images_are_not_swapped(digits, quick):
     """A generator that knows ten pictures: what it draws is right, and most of the data it never draws."""
     few = np.repeat(digits["train"][:10], 30, axis=0)
     found = scores(few, digits["test"], Generator(0), n=300)
@@ -341,7 +347,7 @@ def test_precision_and_recall_of_images_are_not_swapped(digits):
     assert found["recall"].value < 0.2
 
 
-def test_every_score_has_n_an_interval_and_its_range(digits):
+def test_every_score_has_n_an_interval_and_its_range(digits, quick):
     found = scores(digits["train"], digits["test"], Generator(0), n=200)
     assert set(found) == {"FID", "IS", "SWD", "precision", "recall", "recognised", *(f"class {k}" for k in range(10))}
     for name, score in found.items():
@@ -360,7 +366,7 @@ def test_sizes_that_differ_need_n(digits):
             scores(digits["train"][:20], digits["test"][:10], Generator(0), n=n)
 
 
-def test_the_floor_lies_below_a_gaussian_and_all_are_in_the_table(digits):
+def test_the_floor_lies_below_a_gaussian_and_all_are_in_the_table(digits, quick):
     generated = digits["train"][5000:]
     columns = scores_in_context(generated, digits["train"][:5000], digits["test"], Generator(0), n=300)
     assert list(columns) == ["samples", "training images", "PCA-Gaussian"]
