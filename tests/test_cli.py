@@ -286,8 +286,9 @@ def test_eval_scores_generated_images_beside_the_floor(minigen, tiny_flags, monk
         assert "--n must lie between 4 and 2000" in err or "--nll or --scores" in err
 
 
-def test_eval_refuses_to_score_what_the_classifier_does_not_know(minigen, tiny_flags):
+def test_eval_refuses_to_score_what_the_classifier_does_not_know(minigen, tiny_flags, monkeypatch):
     assert minigen(*tiny_flags, "--out", "r")[0] == 0
+    monkeypatch.setattr("minigen.train.held_out", lambda run: SimpleNamespace(images=np.zeros((20, 8, 8, 1), np.uint8)))
     code, _, err = minigen("eval", "r", "--scores")
     assert code == 2
     assert "28 x 28 x 1" in err
