@@ -277,6 +277,29 @@ def ddim_table(run, n, steps, out, picture):
         harness.draw(figures, picture)
 
 
+@main.command()
+def startup():
+    """Import, --help, and the first training step with a cold and a warm kernel cache."""
+    from .startup import measure
+
+    rows = measure()
+    for name, seconds in rows.items():
+        click.echo(f"{name:44} {seconds:6.2f} s")
+    write("startup", rows)
+
+
+@main.command()
+@click.option("--seeds", default="0,1,2", show_default=True, help="seeds, separated by commas")
+@click.option("--samples", default=256, show_default=True)
+@click.option("--picture", type=click.Path(path_type=Path), help="also write the first seed's samples there")
+def ddpm(seeds, samples, picture):
+    """`minigen train ddpm` with no flags from a cold cache: time, and what share of its samples is recognised."""
+    from .ddpm import measure
+
+    rows = measure([int(seed) for seed in seeds.split(",")], samples, picture)
+    write("ddpm", rows)
+
+
 @main.command("cuda-facts")
 @click.option("--record", is_flag=True, help="write benchmarks/results/cuda-facts.json and CUDA_FACTS.md")
 def cuda_facts(record):
