@@ -23,9 +23,6 @@ from minigen.models.gan.losses import (
     InfoGAN,
     Minimax,
     NonSaturating,
-    Verdict,
-    guess_loss,
-    pull_away,
 )
 from minigen.models.gan.penalties import (
     PENALTIES,
@@ -38,6 +35,7 @@ from minigen.models.gan.penalties import (
     unit_slope,
     wgan_gp,
 )
+from minigen.models.gan.verdict import Verdict, guess_loss, pull_away
 from minigen.optim import SGD, Adam
 from minigen.optim.flat import FlatParameters
 from minigen.random import Generator
