@@ -1,4 +1,4 @@
-"""Pictures for people: many images in one grid, as a PNG file."""
+"""Pictures for people: many images in one grid, or points as a cloud, as a PNG file."""
 
 from math import ceil, sqrt
 from pathlib import Path
@@ -30,14 +30,38 @@ def image_grid(images, columns=None):
     return grid
 
 
+def point_cloud(points):
+    """Points (n, 2) as dots, numbers (n, 1) as a histogram -> a matplotlib Figure.
+
+    Raises ValueError for points of more numbers.
+    """
+    from matplotlib.figure import Figure
+
+    points = np.asarray(points)
+    if points.ndim != 2 or points.shape[1] not in (1, 2):
+        raise ValueError(f"points must be (n, 1) or (n, 2) to be drawn, got {points.shape}")
+    figure = Figure(figsize=(5, 5), layout="constrained")
+    axes = figure.subplots()
+    if points.shape[1] == 1:
+        axes.hist(points[:, 0], bins=60, density=True)
+    else:
+        axes.scatter(points[:, 0], points[:, 1], s=2, linewidths=0)
+        axes.set_aspect("equal")
+    return figure
+
+
 def save_images(path, images):
-    """Write the grid of `images` to `path` as PNG, whole or not at all. Shapes: image_grid."""
+    """Write samples to `path` as PNG, whole or not at all: images (image_grid) or points (point_cloud)."""
     from io import BytesIO
 
     from PIL import Image
 
     from .train.checkpoint import write_whole
 
-    path, grid, buffer = Path(path), image_grid(images), BytesIO()
-    Image.fromarray(grid[..., 0] if grid.shape[-1] == 1 else grid).save(buffer, format="PNG")
+    path, buffer = Path(path), BytesIO()
+    if np.ndim(images) == 2:
+        point_cloud(images).savefig(buffer, format="png", dpi=100)
+    else:
+        grid = image_grid(images)
+        Image.fromarray(grid[..., 0] if grid.shape[-1] == 1 else grid).save(buffer, format="PNG")
     write_whole(path, buffer.getvalue())

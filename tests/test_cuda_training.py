@@ -237,7 +237,7 @@ def test_a_nan_on_the_gpu_is_traced_to_its_layer(data_dir, cupy):
 
 def test_the_command_line_trains_samples_and_profiles_on_the_gpu(minigen, data_dir, tmp_path, monkeypatch, cupy):  # noqa: F811
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("minigen.train.loop.PICTURE", 1)
+    monkeypatch.setattr("minigen.train.task.Task.pictured", 1)
     tiny = {**SETTINGS, "steps": 2, "data_dir": data_dir, "device": "cuda"}
     assert minigen("train", "ddpm", *flags(tiny), "--out", "r")[0] == 0
     assert len(RunFolder("r").read_metrics()) == 2

@@ -22,6 +22,7 @@ from minigen.data import (
     IdxError,
     Mixture1d,
     check,
+    class_count,
     load,
     read_idx,
     to_model_range,
@@ -268,11 +269,24 @@ def test_toy_sets_have_their_shapes_and_repeat_with_the_seed(name):
     points, labels = TOY_SETS[name](500, Generator(3))
     again, _ = TOY_SETS[name](500, Generator(3))
     other, _ = TOY_SETS[name](500, Generator(4))
-    assert points.shape == (500, 2) and points.dtype == np.float32
+    axes = 1 if name == "gaussian1d" else 2
+    assert points.shape == (500, axes) and points.dtype == np.float32
     assert labels.shape == (500,) and labels.dtype == np.int64
     np.testing.assert_array_equal(points, again)
     assert (points != other).any()
-    assert TOY_SETS[name](0, Generator(3))[0].shape == (0, 2)
+    assert TOY_SETS[name](0, Generator(3))[0].shape == (0, axes)
+
+
+@pytest.mark.parametrize("name", TOY_SETS)
+def test_a_toy_set_loads_like_an_image_set(name):
+    """The same points at every call, others in the test split, and every class of the count that is stated."""
+    train, again, test = load(name), load(name), load(name, split="test")
+    assert (len(train), len(test)) == (50_000, 10_000)
+    np.testing.assert_array_equal(train.images, again.images)
+    assert not np.isin(test.points[:, 0], train.points[:, 0]).all()
+    assert set(train.labels.tolist()) == set(range(class_count(name))) == set(range(len(train.classes)))
+    with pytest.raises(ValueError, match="is computed and has no data_dir"):
+        load(name, data_dir="somewhere")
 
 
 @pytest.mark.parametrize(("modes", "k"), [(RING8, 8), (GRID25, 25)])

@@ -6,11 +6,12 @@ from .download import DownloadError, download
 from .idx import IdxError, read_idx, write_idx
 from .prefetch import Prefetched
 from .registry import DATA_SETS
-from .sets import ImageSet, check, load, to_model_range, to_uint8
-from .toy import GRID25, RING8, TOY_SETS, Mixture1d, Modes
+from .sets import ImageSet, check, class_count, load, to_model_range, to_uint8
+from .toy import GAUSSIAN1D, GRID25, RING8, TOY_SETS, Mixture1d, Modes, PointSet
 
 __all__ = [
     "DATA_SETS",
+    "GAUSSIAN1D",
     "GRID25",
     "RING8",
     "TOY_SETS",
@@ -20,9 +21,11 @@ __all__ = [
     "ImageSet",
     "Mixture1d",
     "Modes",
+    "PointSet",
     "Prefetched",
     "Verdict",
     "check",
+    "class_count",
     "download",
     "load",
     "read_idx",

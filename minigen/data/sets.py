@@ -24,6 +24,7 @@ from ..device import device_of
 from .checksums import OK, verify
 from .idx import DAMAGED_GZIP, read_idx
 from .registry import DATA_SETS, find_data_set
+from .toy import TOY_CLASSES, load_points
 
 SPLITS = ("train", "test")
 
@@ -75,15 +76,19 @@ def check(name, data_dir=None):
 
 
 def load(name="mnist-mini", data_dir=None, split="train"):
-    """One split ("train" or "test") of a data set of the registry -> ImageSet.
+    """One split ("train" or "test") of a data set of the registry -> ImageSet; of a toy set (toy.py) -> PointSet.
 
     Raises ValueError for an unknown name or split, for files that contradict each other or belong to another
-    set, and for a data_dir with the embedded set; FileNotFoundError, with what to do, where files are missing;
+    set, and for a data_dir with a set that needs none; FileNotFoundError, with what to do, where files are missing;
     IdxError (a ValueError) for a damaged file.
     """
-    entry = find_data_set(name)
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    if name in TOY_CLASSES:
+        if data_dir is not None:
+            raise ValueError(f"{name} is computed and has no data_dir, got {data_dir}")
+        return load_points(name, split)
+    entry = find_data_set(name)
     if entry.embedded is not None and data_dir is not None:
         raise ValueError(f"{name} ships with the package and has no data_dir, got {data_dir}; did you mean 'mnist'?")
     paths = _needed_files(entry, data_dir, split)
@@ -91,6 +96,11 @@ def load(name="mnist-mini", data_dir=None, split="train"):
     if labels.size and not 0 <= labels.min() <= labels.max() < len(entry.classes):
         raise ValueError(f"{paths[-1]}: labels must lie in 0..{len(entry.classes) - 1}, found {labels.max()}")
     return ImageSet(name, images, labels.astype(np.int64), entry.classes)
+
+
+def class_count(name):
+    """How many classes the labels of a data set have, without loading it. Raises ValueError for an unknown name."""
+    return TOY_CLASSES[name] if name in TOY_CLASSES else len(find_data_set(name).classes)
 
 
 def _needed_files(entry, data_dir, split):

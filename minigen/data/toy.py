@@ -1,6 +1,7 @@
 """Toy data whose truth is known: 2-D point sets to look at, and a 1-D mixture with every density in closed form.
 
     points, labels = TOY_SETS["ring8"](1000, Generator(0))     # (n, 2) float32, (n,) int64
+    train = load_points("ring8")                               # a fixed 50,000 of them, to train on
 
 The mixture stays one under diffusion. Noise a sample to level alpha_bar,
 
@@ -14,6 +15,7 @@ Sources
     grid of 25     Lin et al., PacGAN, NeurIPS 2018 (means 2 apart, variance 0.0025)
     swiss roll     Sohl-Dickstein et al., ICML 2015, figure 1
     checkerboard   Grathwohl et al., FFJORD, ICLR 2019
+    1-D Gaussian   deck 000, "GAN example"
     mixture        Prince, Understanding Deep Learning, chapter 18
 """
 
@@ -21,12 +23,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..random import Generator
+
 # ---------------------------------------------------------------- Gaussian modes in the plane
 
 
 @dataclass(frozen=True)
 class Modes:
-    """Equally likely round Gaussians N(centre_k, sigma^2 I), centres (K, 2).
+    """Equally likely round Gaussians N(centre_k, sigma^2 I), centres (K, D); D = 2 but for GAUSSIAN1D.
 
     Of a 2-D Gaussian, 1 - exp(-9/2) = 98.889% lie within 3 sigma: no sampler does better.
     """
@@ -35,9 +39,9 @@ class Modes:
     sigma: float
 
     def sample(self, n, generator):
-        """n points (n, 2) float32 and the mode of each (n,) int64."""
+        """n points (n, D) float32 and the mode of each (n,) int64."""
         labels = generator.integers(0, len(self.centres), (n,))
-        points = self.centres[labels] + self.sigma * generator.normal((n, 2))
+        points = self.centres[labels] + self.sigma * generator.normal((n, self.centres.shape[1]))
         return points.astype(np.float32), labels
 
 
@@ -53,6 +57,7 @@ def _grid(k, spacing):
 
 RING8 = Modes(_ring(8, radius=2.0), sigma=0.02)
 GRID25 = Modes(_grid(5, spacing=2.0), sigma=0.05)
+GAUSSIAN1D = Modes(np.array([[3.0]]), sigma=1.0)  # the data of deck 000's "GAN example"
 
 # ---------------------------------------------------------------- curves and squares
 
@@ -97,7 +102,39 @@ TOY_SETS = {
     "two-moons": two_moons,
     "swiss-roll": swiss_roll,
     "checkerboard": checkerboard,
+    "gaussian1d": GAUSSIAN1D.sample,
 }
+TOY_CLASSES = {"ring8": 8, "grid25": 25, "two-moons": 2, "swiss-roll": 3, "checkerboard": 8, "gaussian1d": 1}
+
+# ---------------------------------------------------------------- a toy set as a data set
+
+
+@dataclass(frozen=True)
+class PointSet:
+    """Labelled points: what an ImageSet is for pictures. points (n, D) float32, labels (n,) int64, names of classes."""
+
+    name: str
+    points: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+
+    @property
+    def images(self):
+        """The points, under the name by which training asks for samples."""
+        return self.points
+
+    def __len__(self):
+        return len(self.points)
+
+
+POINTS = {"train": 50_000, "test": 10_000}
+
+
+def load_points(name, split="train"):
+    """A toy set as a PointSet: the same points at every call, others in the other split."""
+    points, labels = TOY_SETS[name](POINTS[split], Generator(0).child(f"{name} {split}"))
+    return PointSet(name, points, labels, tuple(str(k) for k in range(TOY_CLASSES[name])))
+
 
 # ---------------------------------------------------------------- the 1-D mixture
 

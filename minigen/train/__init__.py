@@ -4,6 +4,8 @@ from .ae import AE, AEConfig, AETraining
 from .checkpoint import CheckpointError
 from .config import SettingError
 from .ddpm import DDPM, DDPMConfig, DDPMTraining
+from .gan import GAN, GANTraining
+from .gan_config import GANConfig
 from .loop import Diverged, Stopped
 from .run_folder import RunError, RunFolder
 from .start import MODELS, held_out, load, resume, start
@@ -12,6 +14,7 @@ from .vae import VAE, VAEConfig, VAETraining
 __all__ = [
     "AE",
     "DDPM",
+    "GAN",
     "MODELS",
     "VAE",
     "AEConfig",
@@ -20,6 +23,8 @@ __all__ = [
     "DDPMConfig",
     "DDPMTraining",
     "Diverged",
+    "GANConfig",
+    "GANTraining",
     "RunError",
     "RunFolder",
     "SettingError",

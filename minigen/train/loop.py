@@ -20,8 +20,6 @@ from .diagnose import first_nonfinite_gradient, first_nonfinite_layer
 from .progress import progress
 from .task import NonFinite, check_finite
 
-PICTURE = 64  # images in a sample picture
-
 
 class Stopped(Exception):
     """Training was asked to stop and did, after writing a checkpoint. `signal` is the signal's number."""
@@ -38,7 +36,7 @@ class Diverged(Exception):
 def fit(task, batches, run, first=0, save_images=None):
     """Train from step `first` to task.config.steps, writing into `run`, a RunFolder that the caller has locked.
 
-    save_images(path, images (n, H, W, C) in [-1, 1]) writes a sample picture; None: no pictures are made.
+    save_images(path, samples of task.sample) writes a sample picture; None: no pictures are made.
     Raises Stopped or Diverged, see above; OSError where the disk refuses.
     """
     config, started = task.config, monotonic()
@@ -46,14 +44,17 @@ def fit(task, batches, run, first=0, save_images=None):
         for index in range(first, config.steps):
             metrics = finite_step(task, batches, index)
             step, last = index + 1, index + 1 == config.steps
-            run.append_metrics({"step": step, **metrics, "seconds": round(monotonic() - started, 3)})
+            remark = {"remark": task.remark} if task.remark else {}
+            run.append_metrics({"step": step, **metrics, **remark, "seconds": round(monotonic() - started, 3)})
             shown.update(metrics)
+            if task.remark:
+                shown.say(f"step {step}: {task.remark}")
             if last or received or step % config.checkpoint_every == 0:
                 path = save(task, run, step)
             if received:
                 raise Stopped(received[0], step, path)
             if save_images and (last or step % config.sample_every == 0):
-                save_images(run.samples_file(step), task.sample(PICTURE, Generator(config.seed).child("picture")))
+                save_images(run.samples_file(step), task.sample(task.pictured, Generator(config.seed).child("picture")))
 
 
 def save(task, run, step):

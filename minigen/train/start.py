@@ -18,6 +18,8 @@ from ..random import Generator
 from .ae import AE, AEConfig, AETraining
 from .config import SettingError
 from .ddpm import DDPM, DDPMConfig, DDPMTraining
+from .gan import GAN, GANTraining
+from .gan_config import GANConfig
 from .loop import fit
 from .run_folder import RunError, RunFolder, create_numbered
 from .task import under
@@ -27,6 +29,8 @@ MODELS = {  # by name: settings, model, training
     "ae": (AEConfig, AE, AETraining),
     "ddpm": (DDPMConfig, DDPM, DDPMTraining),
     "vae": (VAEConfig, VAE, VAETraining),
+    "ddpm": (DDPMConfig, DDPM, DDPMTraining),
+    "gan": (GANConfig, GAN, GANTraining),
 }
 RUNS = "runs"  # where numbered run folders go
 

@@ -35,6 +35,8 @@ class Task:
     optimizers: dict[str, Optimizer]
     averages: dict[str, EMA]
     generator: Generator
+    pictured = 64  # samples in a picture
+    remark: str | None = None  # what a person should be told of the last step
 
     def step(self, batches, index):
         """One training step on batch `index` -> {name: number} for the metrics, "loss" among them.
@@ -44,7 +46,7 @@ class Task:
         raise NotImplementedError(f"{type(self).__name__} has no step")
 
     def sample(self, n, generator):
-        """-> n images (n, H, W, C) in [-1, 1] from the averaged weights. Draws from the given generator only."""
+        """-> n images (n, H, W, C) in [-1, 1], or points (n, D), from the averaged weights and the given generator."""
         raise NotImplementedError(f"{type(self).__name__} has no sample")
 
     # ------------------------------------------------------------ state
