@@ -10,6 +10,8 @@ test_mutants.py applies them one at a time to a copy.
     11 sign and size of the KL and likelihood terms, grey pixels, importance weights
     15 resume that repeats or loses something
     11 signs of the KL and likelihood terms   12 scores whose sides differ   15 resume that repeats or loses something
+    10 losses and penalties of GANs   11 signs of the KL and likelihood terms
+    15 resume that repeats or loses something
 (The others come with the models that could make them.)
 """
 
@@ -443,3 +445,62 @@ SCORES = [
 ]  # fmt: skip
 
 MUTANTS = TAPE + CHECKER + OPERATIONS + DIFFUSION + TRAINING + GPU + SCORES
+GAN = [
+    Mutant("9: statistics of real and generated batches mixed", "minigen/train/gan.py",
+           "if self.config.separate_batches:", "if not self.config.separate_batches:",
+           "test_gan_training.py::test_real_and_generated_samples_share_batch_statistics_only_where_asked"),
+    Mutant("9: running statistics of other weights than those sampled", "minigen/train/gan.py",
+           "norm.momentum = 1 / (i + 1)", "norm.momentum = 0.0",
+           "test_gan_training.py::test_batch_norm_holds_the_statistics_of_the_weights_that_are_sampled"),
+    Mutant("10: one alpha per pixel", "minigen/models/gan/penalties.py",
+           "alpha = generator.uniform((len(x), *[1] * (x.ndim - 1)), x.dtype,",
+           "alpha = generator.uniform(x.shape, x.dtype,",
+           "test_gan_losses.py::test_alpha_is_one_number_a_sample"),
+    Mutant("10: norm over one axis", "minigen/models/gan/penalties.py",
+           "axis=tuple(range(1, g.ndim))", "axis=g.ndim - 1",
+           "test_gan_losses.py::test_the_norm_is_over_all_axes_of_a_sample"),
+    Mutant("10: the penalty's gradient does not reach the weights", "minigen/models/gan/penalties.py",
+           "[x], create_graph=True)[0]", "[x], create_graph=True)[0].detach()",
+           "test_gan_losses.py::test_the_penalty_reaches_the_weights"),
+    Mutant("10: the norm at 0 has an infinite slope", "minigen/models/gan/penalties.py",
+           "return ops.where(zero, 0.0, ops.sqrt(ops.where(zero, 1.0, squares)))", "return ops.sqrt(squares)",
+           "test_gan_losses.py::test_the_norm_is_safe_at_0"),
+    Mutant("10: penalty of the probability", "minigen/models/gan/penalties.py",
+           "grad(ops.sum(critic(x))", "grad(ops.sum(ops.sigmoid(critic(x)))",
+           "test_gan_losses.py::test_dragans_own_loss_and_penalty_on_a_linear_logit_end_where_scipy_does"),
+    Mutant("10: batch norm in a critic with a penalty", "minigen/models/gan/penalties.py",
+           "    if found:", "    if False:",
+           "test_gan_losses.py::test_batch_norm_is_refused_under_a_penalty"),
+    Mutant("10: loss on probabilities", "minigen/models/gan/verdict.py",
+           "ops.bce_with_logits(verdict.score,", "ops.bce_with_logits(ops.sigmoid(verdict.score),",
+           "test_gan_losses.py::test_the_discriminators_gradient_is_the_probability_of_its_mistake"),
+    Mutant("10: the non-saturating generator saturates", "minigen/models/gan/losses.py",
+           "return ops.mean(ops.softplus(-fake.score))", "return -ops.mean(ops.softplus(fake.score))",
+           "test_gan_losses.py::test_the_generators_gradient_with_respect_to_the_fake_score[non-saturating-float64]"),
+    Mutant("10: double softmax", "minigen/models/gan/verdict.py",
+           "return ops.cross_entropy(verdict.classes,", "return ops.cross_entropy(ops.softmax(verdict.classes),",
+           "test_gan_losses.py::test_the_auxiliary_gradient_is_softmax_minus_onehot"),
+    Mutant("10: pull-away not squared", "minigen/models/gan/verdict.py",
+           "ops.sum(cosines * cosines *", "ops.sum(cosines *",
+           "test_gan_losses.py::test_pull_away_of_random_directions_is_1_over_the_dimension"),
+    Mutant("10: the generator's target detached", "minigen/models/gan/mlp.py",
+           "else (x - self.decoder(code)) ** 2", "else (x.detach() - self.decoder(code)) ** 2",
+           "test_gan_models.py::test_the_energys_gradient_goes_through_both_ends_of_the_difference[mlp-2]"),
+    Mutant("k of began leaves its range", "minigen/models/gan/losses.py",
+           "_balance(real, fake)[1], 0.0, 1.0)", "_balance(real, fake)[1], -9.0, 9.0)",
+           "test_gan_losses.py::test_k_stays_between_0_and_1"),
+    Mutant("weights are not clipped", "minigen/models/gan/losses.py",
+           "-self.clip, self.clip, out=weights.data)", "-self.clip, self.clip)",
+           "test_gan_losses.py::test_a_clipped_linear_critic_sits_at_the_bound_and_its_gap_is_the_distance"),
+    Mutant("every step of the discriminator sees the same batch", "minigen/train/gan.py",
+           "index * self.critic_steps + j)", "index)",
+           "test_gan_training.py::test_k_steps_of_the_discriminator_take_k_batches_and_one_of_the_generator_none"),
+    Mutant("the generator's step trains the discriminator", "minigen/train/gan.py",
+           'self._descend("generator", loss,', 'self._descend("discriminator", loss,',
+           "test_gan_training.py::test_each_player_changes_its_own_weights_only"),
+    Mutant("lerp in place of cos and sin", "minigen/models/gan/latent.py",
+           "return np.cos(s * np.pi / 2) * z1 + np.sin(s * np.pi / 2) * z2", "return (1 - s) * z1 + s * z2",
+           "test_gan_models.py::test_cos_sin_keeps_the_gaussian_law_and_lerp_does_not"),
+]  # fmt: skip
+
+MUTANTS = TAPE + CHECKER + OPERATIONS + DIFFUSION + TRAINING + GPU + GAN

@@ -28,6 +28,14 @@ PICTURES: dict[str, dict[str, str]] = {  # model -> picture -> "module:function"
         "steps": "diffusion:steps",
         "interpolate": "diffusion:interpolate",
         "bound": "diffusion:bound",
+    "gan": {
+        "interpolation": "gan:interpolation",
+        "truncation": "gan:truncation",
+        "classes": "gan:classes",
+        "judgement": "gan:judgement",
+        "vanishing": "gan:vanishing",
+        "toy": "gan:toy",
+        "evolution": "gan:evolution",
     },
 }
 FRAME = 80  # milliseconds that a GIF shows a frame

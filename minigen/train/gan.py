@@ -205,10 +205,11 @@ class GANTraining(Task):
         return self.optimizers["discriminator"].flat.data.dtype
 
     def real_batch(self, batches, index):
-        """A batch of the data, in the models' range -> arrays x (N, *), labels (N,)."""
+        """A batch of the data, in the models' range -> arrays x (N, *), labels (N,) on the CPU."""
         x, labels = batches.batch_at(index)
         x = to_device(x, self.config.device)
-        return (to_model_range(x) if x.dtype == np.uint8 else x).astype(self.dtype, copy=False), labels
+        x = to_model_range(x) if x.dtype == np.uint8 else x
+        return x.astype(self.dtype, copy=False), to_device(labels, "cpu")
 
     def draw(self, n, labels):
         """n generated samples, and the classes or codes they were made for: the given ones, or for infogan new ones."""
