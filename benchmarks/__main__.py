@@ -298,6 +298,23 @@ def ddpm(seeds, samples, picture):
 
     rows = measure([int(seed) for seed in seeds.split(",")], samples, picture)
     write("ddpm", rows)
+@click.option("--data", default="ring8,grid25", show_default=True, help="of ring8, grid25, mnist, separated by commas")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="folder of MNIST")
+@click.option("--seeds", default="0", show_default=True, help="seeds, separated by commas")
+@click.option("--filter", "text", default="", help="only rows whose name contains this text")
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("gan-runs"), show_default=True, help="runs")
+def gan(data, data_dir, seeds, text, folder):
+    """The tricks of GAN training, one at a time. Interrupted, it goes on where it was, cell by cell."""
+    from . import gan as ablation
+
+    tricks = [name for name in ablation.TRICKS if text in name]
+    before = json.loads(path.read_text())["figures"] if (path := RESULTS / "gan.json").exists() else {}
+    folder.mkdir(parents=True, exist_ok=True)
+    ablation.measure(
+        folder, data.split(","), [int(seed) for seed in seeds.split(",")], tricks, data_dir,
+        lambda rows: write("gan", before | rows),
+    )  # fmt: skip
+    click.echo(ablation.table(json.loads(path.read_text())["figures"]))
 
 
 @main.command("cuda-facts")

@@ -15,7 +15,7 @@ from minigen.random import Generator
 from minigen.tensor import Tensor
 from minigen.train import MODELS, Diverged, GANConfig, GANTraining, RunFolder, SettingError, load, resume, start
 from minigen.train.checkpoint import read_checkpoint
-from minigen.train.gan_watch import PATIENCE, Watch
+from minigen.train.gan_watch import PATIENCE, Watch, spread
 from minigen.train.start import prepare
 
 SMALL = {"data": "ring8", "arch": "mlp", "width": 16, "depth": 2, "latent": 3, "batch_size": 16, "steps": 8}
@@ -285,6 +285,31 @@ def test_with_the_generator_fixed_its_minimax_gradient_vanishes_and_the_other_do
     assert other_late > 100 * minimax_late
 
 
+@pytest.mark.parametrize("minibatch_std", [False, True], ids=["collapse", "minibatch std"])
+def test_a_fast_generator_against_a_slow_discriminator_collapses_unless_it_sees_the_batchs_spread(minibatch_std):
+    """All samples at one place, on purpose: G runs to wherever D, nearly fixed, is most mistaken. Shown the spread of
+    the batch, D tells that at once. (The cure is for collapse only: so fast a generator finds no mode either way.)"""
+    rates = {"lr": 1e-2, "d_lr": 1e-4, "beta1": 0.9, "ema_decay": 0.9, "steps": 600}
+    size = {"width": 64, "depth": 2, "latent": 8, "batch_size": 128}
+    batches, task = prepare(config(**rates, **size, minibatch_std=minibatch_std))
+    for index in range(500):
+        task.step(batches, index)
+    ratio = spread(task.sample(1000, Generator(1))) / spread(batches.images)
+    assert ratio > 0.5 if minibatch_std else ratio < 0.05
+
+
+def test_a_conditional_gan_learns_the_moments_of_every_class():
+    """The ring's eight Gaussians as eight classes: every class's mean within 0.1 (neighbours are 1.53 apart), its
+    deviation (0.02 in the data) below 0.15."""
+    rates = {"lr": 3e-3, "d_lr": 3e-3, "ema_decay": 0.95, "steps": 600}
+    batches, task = prepare(config(loss="cgan", width=32, latent=2, batch_size=128, **rates))
+    for index in range(400):
+        task.step(batches, index)
+    points = task.sample(1600, Generator(1)).reshape(200, 8, 2)  # class k at every eighth place
+    assert np.linalg.norm(points.mean(0) - RING8.centres, axis=1).max() < 0.1
+    assert points.std(0).max() < 0.15
+
+
 def look(watch, loss, d_real, d_fake, scale, times):
     real, fake = RING8.sample(50, Generator(0))[0], scale * RING8.sample(50, Generator(1))[0]
     return [watch.look(loss, real, fake, {"d_real": d_real, "d_fake": d_fake}) for _ in range(times)]
@@ -499,3 +524,15 @@ def test_a_verdict_on_one_batch_is_what_the_discriminator_says():
     assert isinstance(verdict, Verdict)
     assert verdict.labels is labels
     assert task.mean_verdict(verdict) == pytest.approx(ops.sigmoid(verdict.score).data.mean())
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_every_loss_trains_a_dcgan_on_digits(loss):
+    """A step of each at a width of a few channels; samples are digits' size and in range."""
+    settings = {"channels": 2, "latent": 4, "batch_size": 4, "steps": 4, "critic_steps": 1, "bottleneck": 3}
+    batches, task = prepare(GANConfig(loss=loss, **settings))
+    metrics = task.step(batches, 0)
+    assert all(math.isfinite(value) for value in metrics.values())
+    images = task.model.sample(2)
+    assert images.shape == (2, 28, 28, 1)
+    assert abs(images).max() <= 1

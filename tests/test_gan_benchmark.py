@@ -1,0 +1,59 @@
+"""The ablation of GAN tricks: rows are settings that can be used, a cell is done once, the table says what it has."""
+
+import numpy as np
+import pytest
+
+from benchmarks import gan
+from minigen.random import Generator
+
+
+@pytest.mark.parametrize("data", gan.BASE)
+@pytest.mark.parametrize("trick", gan.TRICKS)
+def test_every_cell_has_settings_that_can_be_used(data, trick):
+    config = gan.settings_of(data, trick, seed=3)
+    assert config.seed == 3
+    assert (config.discriminator_norm == "none") == ("d_norm" not in gan.TRICKS[trick])
+
+
+def test_a_cell_is_trained_once_and_goes_on_where_it_was(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(gan, "trained", lambda path, config: calls.append(path.name))
+    monkeypatch.setattr(gan, "scores", lambda path, data, with_truncation: {"modes": 8, "of": 8, "near": 0.9, "n": 10})
+    kept = []
+    for _ in range(2):
+        rows = gan.measure(tmp_path, ["ring8"], [0, 1], ["nothing", "label flips 5%"], None, kept.append)
+    assert calls == ["ring8-00-0", "ring8-00-1", "ring8-07-0", "ring8-07-1"]
+    assert set(rows) == {f"ring8, {trick}, seed {s}" for trick in ("nothing", "label flips 5%") for s in (0, 1)}
+
+
+def test_an_interrupted_cell_resumes(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(gan, "start", lambda config, path: seen.append("start"))
+    monkeypatch.setattr(gan, "resume", lambda path: seen.append("resume"))
+    gan.trained(tmp_path / "a", None)
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "config.json").write_text("{}")
+    gan.trained(tmp_path / "b", None)
+    assert seen == ["start", "resume"]
+
+
+def test_the_table_shows_means_and_ranges_of_what_is_there():
+    rows = {
+        "ring8, nothing, seed 0": {"modes": 4, "of": 8, "near": 0.5, "n": 10},
+        "ring8, nothing, seed 1": {"modes": 7, "of": 8, "near": 0.7, "n": 10},
+        "mnist, label smoothing 0.1, seed 0": {"n": 10, "recognised": 0.912, "rarest": 0.05, "commonest": 0.2},
+    }
+    text = gan.table(rows)
+    assert "| one trick | ring8 | mnist |" in text
+    assert "| nothing | 5.5 (4 to 7) of 8 modes, 60% near |  |" in text
+    assert "| label smoothing 0.1 |  | 91.2% recognised, classes 5% to 20% |" in text
+    assert "minibatch" not in text
+
+
+def test_scores_of_true_points_cover_every_mode():
+    pytest.importorskip("minigen.metrics.modes")
+    points, _ = gan.MODES["grid25"].sample(2500, Generator(0))
+    row = gan.score_points(points, "grid25")
+    assert (row["modes"], row["of"]) == (25, 25)
+    assert row["near"] == pytest.approx(0.98889, abs=0.01)
+    assert np.isscalar(row["near"])
