@@ -2,23 +2,20 @@
 
 import importlib.util
 import json
-import platform
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import click
-import numpy as np
 from tqdm import tqdm
 
 from minigen.device import NoGPU
 from minigen.device import device as find_device
-from minigen.train.checkpoint import write_whole
 
-from . import cases, compare, gpu, page, suite
+from . import cases, compare, gpu, page, studies, suite
 from .page import RESULTS
 from .paired import cores
+from .record import how, write
 
 WHAT = {
     "kernels": "Convolutions, norms, attention, softmax, AdamW: one row a shape and pass, and the roofline.",
@@ -154,169 +151,6 @@ def startup():
     write("startup", rows)
 
 
-@main.command()
-@click.option("--seeds", default="0,1,2", show_default=True, help="seeds, separated by commas")
-@click.option("--samples", default=256, show_default=True)
-@click.option("--picture", type=click.Path(path_type=Path), help="also write the first seed's samples there")
-def ddpm(seeds, samples, picture):
-    """`minigen train ddpm` with no flags from a cold cache: time, and what share of its samples is recognised."""
-    from .ddpm import measure
-
-    rows = measure([int(seed) for seed in seeds.split(",")], samples, picture)
-    write("ddpm", rows)
-
-
-@main.command()
-@click.option("--data-dir", help="folder that holds MNIST")
-@click.option("--folder", default="runs/vae-benchmark", show_default=True, help="where the runs are kept")
-@click.option("--stage", "stages", multiple=True, help="only this one, several times for several [default: all]")
-@click.option("--shorten", default=1, show_default=True, help="a trial: so many times fewer steps, images and samples")
-@click.option("--picture", type=click.Path(path_type=Path), help="also draw likelihood against epochs there")
-def vae(data_dir, folder, stages, shorten, picture):
-    """The published likelihoods of VAE and IWAE on binarised MNIST; about two hours of one core, resumable."""
-    from .vae import STAGES, draw, measure
-
-    rows = measure(folder, data_dir, stages or tuple(STAGES), shorten, how()["commit"])
-    if set(rows) == set(STAGES) and shorten == 1:
-        write("vae", rows)
-    if picture:
-        draw(rows, picture)
-
-
-@main.command()
-@click.option("--folder", default="runs/autoencoders", show_default=True, help="run folders; trained ones are kept")
-@click.option("--data-dir", help="folder with the four MNIST files")
-@click.option("--picture", type=click.Path(path_type=Path), help="also draw the reconstructions there")
-def autoencoders(folder, data_dir, picture):
-    """Autoencoders of every kind beside PCA: held-out error on MNIST at one code size."""
-    from .autoencoders import draw, measure, table
-
-    rows = measure(folder, data_dir)
-    click.echo(table(rows))
-    write("autoencoders", rows)
-    if picture:
-        draw(folder, data_dir, picture)
-
-
-@main.command()
-@click.option("--folder", default="runs/pretraining", show_default=True, help="finished cells are kept there")
-@click.option("--seeds", default="0,1,2,3,4", show_default=True, help="seeds, separated by commas")
-@click.option("--data-dir", help="folder with the four MNIST files")
-@click.option("--picture", type=click.Path(path_type=Path), help="also draw the table there")
-def pretraining(folder, seeds, data_dir, picture):
-    """A classifier that begins with an autoencoder's encoder, with few labels: 100 and 1,000, five seeds.
-
-    Processes with seeds of their own may share a folder; figures are kept when all five seeds are asked for.
-    """
-    from .pretraining import SEEDS, draw, measure, table
-
-    chosen = tuple(int(seed) for seed in seeds.split(","))
-    figures = measure(folder, data_dir, chosen)
-    if chosen == SEEDS:
-        click.echo(table(figures))
-        write("pretraining", figures)
-    if picture:
-        draw(figures, picture)
-@click.option("--picture", type=click.Path(path_type=Path), help="also draw error against calls of the network there")
-def order(picture):
-    """How fast each sampler's error falls with its steps, under an exact score: fitted orders. Nothing is trained."""
-    from .order import measure, plot
-
-    rows = measure()
-    for data, samplers in rows.items():
-        for name, row in samplers.items():
-            last = f"error at {row['steps'][-1]} steps {row['errors'][-1]:.2g}"
-            click.echo(f"{data:10} {name:6} slope {row['slope']:.2f}   {last}")
-    write("order", rows)
-    if picture:
-        plot(rows, picture)
-        click.echo(f"written to {picture}")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="folder of MNIST  [default: $MINIGEN_DATA]")
-@click.option("--sizes", default="1000,2000,10000", show_default=True, help="n, separated by commas")
-@click.option("--picture", type=click.Path(path_type=Path), help="also draw the Frechet distance against n")
-def scores(data_dir, sizes, picture):
-    """Scores of MNIST's training images and of a PCA-Gaussian against its test images: what a score means at its n."""
-    from .scores import draw, measure
-
-    figures = measure(data_dir, [int(n) for n in sizes.split(",")])
-    write("scores", figures)
-    if picture:
-        draw(figures["curve"], picture)
-
-
-@main.command("ddim-table")
-@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--n", default=2000, show_default=True, type=click.IntRange(4), help="images in every cell")
-@click.option("--steps", default="10,20,50,100,1000", show_default=True, help="columns, separated by commas")
-@click.option(
-    "--out",
-    default=RESULTS / "ddim_table.json",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="where the figures are kept, cell by cell  [default: benchmarks/results/ddim_table.json]",
-)
-@click.option("--picture", type=click.Path(path_type=Path), help="also draw the table there")
-def ddim_table(run, n, steps, out, picture):
-    """FID against sampling steps and noise (deck 003) for the DDPM in the folder RUN. Goes on if it was stopped."""
-    from minigen.data import load as load_data
-    from minigen.train import held_out, load
-
-    from . import ddim_table as harness
-
-    model, columns = load(run), [int(count) for count in steps.split(",")]
-    if max(columns) > model.process.T:
-        stop(f"--steps must be at most {model.process.T}, the model's noise levels, got {max(columns)}")
-    train, test = load_data(model.config.data, model.config.data_dir).images, held_out(run).images
-    try:
-        figures = harness.measure(
-            model, train, test, n, columns, harness.begun(out), lambda found: write_record(out, found)
-        )
-    except ValueError as error:
-        stop(str(error))
-    click.echo(harness.table(figures))
-    if picture:
-        harness.draw(figures, picture)
-
-
-@main.command()
-def startup():
-    """Import, --help, and the first training step with a cold and a warm kernel cache."""
-    from .startup import measure
-
-    rows = measure()
-    for name, seconds in rows.items():
-        click.echo(f"{name:44} {seconds:6.2f} s")
-    write("startup", rows)
-
-
-@main.command()
-@click.option("--seeds", default="0,1,2", show_default=True, help="seeds, separated by commas")
-@click.option("--samples", default=256, show_default=True)
-@click.option("--picture", type=click.Path(path_type=Path), help="also write the first seed's samples there")
-def ddpm(seeds, samples, picture):
-    """`minigen train ddpm` with no flags from a cold cache: time, and what share of its samples is recognised."""
-    from .ddpm import measure
-
-    rows = measure([int(seed) for seed in seeds.split(",")], samples, picture)
-    write("ddpm", rows)
-@click.option("--data", default="ring8,grid25", show_default=True, help="of ring8, grid25, mnist, separated by commas")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="folder of MNIST")
-@click.option("--seeds", default="0", show_default=True, help="seeds, separated by commas")
-@click.option("--filter", "text", default="", help="only rows whose name contains this text")
-@click.option("--folder", type=click.Path(path_type=Path), default=Path("gan-runs"), show_default=True, help="runs")
-def gan(data, data_dir, seeds, text, folder):
-    """The tricks of GAN training, one at a time. Interrupted, it goes on where it was, cell by cell."""
-    from . import gan as ablation
-
-    tricks = [name for name in ablation.TRICKS if text in name]
-    before = json.loads(path.read_text())["figures"] if (path := RESULTS / "gan.json").exists() else {}
-    folder.mkdir(parents=True, exist_ok=True)
-    ablation.measure(
-        folder, data.split(","), [int(seed) for seed in seeds.split(",")], tricks, data_dir,
-        lambda rows: write("gan", before | rows),
-    )  # fmt: skip
-    click.echo(ablation.table(json.loads(path.read_text())["figures"]))
-
-
 @main.command("cuda-facts")
 @click.option("--record", is_flag=True, help="write benchmarks/results/cuda-facts.json and CUDA_FACTS.md")
 def cuda_facts(record):
@@ -334,28 +168,8 @@ def cuda_facts(record):
         click.echo(f"written to {facts.PAGE}")
 
 
-def how():
-    """The command and the commit that figures come from."""
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=RESULTS.parent)
-    return {"command": "python -m benchmarks " + " ".join(sys.argv[1:]), "commit": commit.stdout.strip()}
-
-
-def write(name, figures):
-    """Keep figures with what made them: command, commit, machine."""
-    path = RESULTS / f"{name}.json"
-    write_record(path, figures)
-    click.echo(f"written to {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
-
-
-def write_record(path, figures):
-    """The file is whole at any time, whatever interrupts the writing."""
-    record = {
-        **how(),
-        "machine": f"{platform.machine()}, {cores()} cores",
-        "versions": {"python": platform.python_version(), "numpy": np.__version__},
-        "figures": figures,
-    }
-    write_whole(path, (json.dumps(record, indent=2) + "\n").encode())
+for study in studies.ALL:
+    main.add_command(study)
 
 
 if __name__ == "__main__":

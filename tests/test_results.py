@@ -50,6 +50,8 @@ def test_the_likelihoods_of_vae_and_iwae_are_near_the_published_ones():
         assert row["cpu_seconds"] <= 80 * 60  # 40 minutes of two cores
         epochs, nats = zip(*row["curve"])
         assert len(epochs) >= 2 and min(nats) == min(nats[-3:])
+
+
 def test_the_page_on_scores_shows_what_was_measured():
     record = json.loads((RESULTS / "scores.json").read_text())
     page = (README.parent / "docs/metrics.md").read_text()

@@ -15,28 +15,19 @@ from ..train.checkpoint import write_whole
 from ..train.config import did_you_mean
 
 PICTURES: dict[str, dict[str, str]] = {  # model -> picture -> "module:function" in this folder
-    "ae": {"reconstructions": "ae:reconstructions", "atoms": "ae:atoms"},
-    "ae": {name: f"vae:{name}" for name in ("latents", "gaps", "interpolate", "arithmetic")},
-    "ddpm": {},
-    "vae": {name: f"vae:{name}" for name in (
-        "latents", "gaps", "manifold", "traversal", "interpolate", "arithmetic")},
-}  # fmt: skip
-    "ddpm": {
-        "forward": "diffusion:forward",
-        "backward": "diffusion:backward",
-        "denoising": "diffusion:denoising",
-        "steps": "diffusion:steps",
-        "interpolate": "diffusion:interpolate",
-        "bound": "diffusion:bound",
-    "gan": {
-        "interpolation": "gan:interpolation",
-        "truncation": "gan:truncation",
-        "classes": "gan:classes",
-        "judgement": "gan:judgement",
-        "vanishing": "gan:vanishing",
-        "toy": "gan:toy",
-        "evolution": "gan:evolution",
+    "ae": {
+        "reconstructions": "ae:reconstructions",
+        "atoms": "ae:atoms",
+        **{name: f"vae:{name}" for name in ("latents", "gaps", "interpolate", "arithmetic")},
     },
+    "ddpm": {
+        name: f"diffusion:{name}" for name in ("forward", "backward", "denoising", "steps", "interpolate", "bound")
+    },
+    "gan": {
+        name: f"gan:{name}"
+        for name in ("interpolation", "truncation", "classes", "judgement", "vanishing", "toy", "evolution")
+    },
+    "vae": {name: f"vae:{name}" for name in ("latents", "gaps", "manifold", "traversal", "interpolate", "arithmetic")},
 }
 FRAME = 80  # milliseconds that a GIF shows a frame
 DPI = 120

@@ -28,9 +28,8 @@ from .vae import VAE, VAEConfig, VAETraining
 MODELS = {  # by name: settings, model, training
     "ae": (AEConfig, AE, AETraining),
     "ddpm": (DDPMConfig, DDPM, DDPMTraining),
-    "vae": (VAEConfig, VAE, VAETraining),
-    "ddpm": (DDPMConfig, DDPM, DDPMTraining),
     "gan": (GANConfig, GAN, GANTraining),
+    "vae": (VAEConfig, VAE, VAETraining),
 }
 RUNS = "runs"  # where numbered run folders go
 

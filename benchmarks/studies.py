@@ -1,0 +1,163 @@
+"""Commands that train models or measure them: what each shows is in the file of its name, its figures in results/."""
+
+import json
+from pathlib import Path
+
+import click
+
+from .page import RESULTS
+from .record import how, write, write_record
+
+
+@click.command()
+@click.option("--seeds", default="0,1,2", show_default=True, help="seeds, separated by commas")
+@click.option("--samples", default=256, show_default=True)
+@click.option("--picture", type=click.Path(path_type=Path), help="also write the first seed's samples there")
+def ddpm(seeds, samples, picture):
+    """`minigen train ddpm` with no flags from a cold cache: time, and what share of its samples is recognised."""
+    from .ddpm import measure
+
+    rows = measure([int(seed) for seed in seeds.split(",")], samples, picture)
+    write("ddpm", rows)
+
+
+@click.command()
+@click.option("--data-dir", help="folder that holds MNIST")
+@click.option("--folder", default="runs/vae-benchmark", show_default=True, help="where the runs are kept")
+@click.option("--stage", "stages", multiple=True, help="only this one, several times for several [default: all]")
+@click.option("--shorten", default=1, show_default=True, help="a trial: so many times fewer steps, images and samples")
+@click.option("--picture", type=click.Path(path_type=Path), help="also draw likelihood against epochs there")
+def vae(data_dir, folder, stages, shorten, picture):
+    """The published likelihoods of VAE and IWAE on binarised MNIST; about two hours of one core, resumable."""
+    from .vae import STAGES, draw, measure
+
+    rows = measure(folder, data_dir, stages or tuple(STAGES), shorten, how()["commit"])
+    if set(rows) == set(STAGES) and shorten == 1:
+        write("vae", rows)
+    if picture:
+        draw(rows, picture)
+
+
+@click.command()
+@click.option("--folder", default="runs/autoencoders", show_default=True, help="run folders; trained ones are kept")
+@click.option("--data-dir", help="folder with the four MNIST files")
+@click.option("--picture", type=click.Path(path_type=Path), help="also draw the reconstructions there")
+def autoencoders(folder, data_dir, picture):
+    """Autoencoders of every kind beside PCA: held-out error on MNIST at one code size."""
+    from .autoencoders import draw, measure, table
+
+    rows = measure(folder, data_dir)
+    click.echo(table(rows))
+    write("autoencoders", rows)
+    if picture:
+        draw(folder, data_dir, picture)
+
+
+@click.command()
+@click.option("--folder", default="runs/pretraining", show_default=True, help="finished cells are kept there")
+@click.option("--seeds", default="0,1,2,3,4", show_default=True, help="seeds, separated by commas")
+@click.option("--data-dir", help="folder with the four MNIST files")
+@click.option("--picture", type=click.Path(path_type=Path), help="also draw the table there")
+def pretraining(folder, seeds, data_dir, picture):
+    """A classifier that begins with an autoencoder's encoder, with few labels: 100 and 1,000, five seeds.
+
+    Processes with seeds of their own may share a folder; figures are kept when all five seeds are asked for.
+    """
+    from .pretraining import SEEDS, draw, measure, table
+
+    chosen = tuple(int(seed) for seed in seeds.split(","))
+    figures = measure(folder, data_dir, chosen)
+    if chosen == SEEDS:
+        click.echo(table(figures))
+        write("pretraining", figures)
+    if picture:
+        draw(figures, picture)
+
+
+@click.command()
+@click.option("--picture", type=click.Path(path_type=Path), help="also draw error against calls of the network there")
+def order(picture):
+    """How fast each sampler's error falls with its steps, under an exact score: fitted orders. Nothing is trained."""
+    from .order import measure, plot
+
+    rows = measure()
+    for data, samplers in rows.items():
+        for name, row in samplers.items():
+            last = f"error at {row['steps'][-1]} steps {row['errors'][-1]:.2g}"
+            click.echo(f"{data:10} {name:6} slope {row['slope']:.2f}   {last}")
+    write("order", rows)
+    if picture:
+        plot(rows, picture)
+        click.echo(f"written to {picture}")
+
+
+@click.command()
+@click.option("--data-dir", type=click.Path(path_type=Path), help="folder of MNIST  [default: $MINIGEN_DATA]")
+@click.option("--sizes", default="1000,2000,10000", show_default=True, help="n, separated by commas")
+@click.option("--picture", type=click.Path(path_type=Path), help="also draw the Frechet distance against n")
+def scores(data_dir, sizes, picture):
+    """Scores of MNIST's training images and of a PCA-Gaussian against its test images: what a score means at its n."""
+    from .scores import draw, measure
+
+    figures = measure(data_dir, [int(n) for n in sizes.split(",")])
+    write("scores", figures)
+    if picture:
+        draw(figures["curve"], picture)
+
+
+@click.command("ddim-table")
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--n", default=2000, show_default=True, type=click.IntRange(4), help="images in every cell")
+@click.option("--steps", default="10,20,50,100,1000", show_default=True, help="columns, separated by commas")
+@click.option(
+    "--out",
+    default=RESULTS / "ddim_table.json",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="where the figures are kept, cell by cell  [default: benchmarks/results/ddim_table.json]",
+)
+@click.option("--picture", type=click.Path(path_type=Path), help="also draw the table there")
+def ddim_table(run, n, steps, out, picture):
+    """FID against sampling steps and noise (deck 003) for the DDPM in the folder RUN. Goes on if it was stopped."""
+    from minigen.data import load as load_data
+    from minigen.train import held_out, load
+
+    from . import ddim_table as harness
+
+    model, columns = load(run), [int(count) for count in steps.split(",")]
+    if max(columns) > model.process.T:
+        raise click.UsageError(
+            f"--steps must be at most {model.process.T}, the model's noise levels, got {max(columns)}"
+        )
+    train, test = load_data(model.config.data, model.config.data_dir).images, held_out(run).images
+    try:
+        figures = harness.measure(
+            model, train, test, n, columns, harness.begun(out), lambda found: write_record(out, found)
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    click.echo(harness.table(figures))
+    if picture:
+        harness.draw(figures, picture)
+
+
+@click.command()
+@click.option("--data", default="ring8,grid25", show_default=True, help="of ring8, grid25, mnist, separated by commas")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="folder of MNIST")
+@click.option("--seeds", default="0", show_default=True, help="seeds, separated by commas")
+@click.option("--filter", "text", default="", help="only rows whose name contains this text")
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("gan-runs"), show_default=True, help="runs")
+def gan(data, data_dir, seeds, text, folder):
+    """The tricks of GAN training, one at a time. Interrupted, it goes on where it was, cell by cell."""
+    from . import gan as ablation
+
+    tricks = [name for name in ablation.TRICKS if text in name]
+    before = json.loads(path.read_text())["figures"] if (path := RESULTS / "gan.json").exists() else {}
+    folder.mkdir(parents=True, exist_ok=True)
+    ablation.measure(
+        folder, data.split(","), [int(seed) for seed in seeds.split(",")], tricks, data_dir,
+        lambda rows: write("gan", before | rows),
+    )  # fmt: skip
+    click.echo(ablation.table(json.loads(path.read_text())["figures"]))
+
+
+ALL = (autoencoders, ddim_table, ddpm, gan, order, pretraining, scores, vae)
