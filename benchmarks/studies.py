@@ -160,4 +160,19 @@ def gan(data, data_dir, seeds, text, folder):
     click.echo(ablation.table(json.loads(path.read_text())["figures"]))
 
 
-ALL = (autoencoders, ddim_table, ddpm, gan, order, pretraining, scores, vae)
+@click.command()
+@click.option(
+    "--run", type=click.Path(path_type=Path, exists=True), help="a class-conditional run  [default: train one]"
+)
+@click.option("--data-dir", type=click.Path(path_type=Path), help="folder with the four MNIST files, to train on")
+@click.option("--samples", default=200, show_default=True, help="at each scale")
+@click.option("--steps", default=25, show_default=True, help="of DDIM")
+@click.option("--picture", type=click.Path(path_type=Path), help="also plot the figures there")
+def guidance(run, data_dir, samples, steps, picture):
+    """Classifier-free guidance on MNIST: class accuracy against the scale, by the project's classifier."""
+    from .guidance import measure
+
+    write("guidance", measure(run, data_dir, samples, steps, picture))
+
+
+ALL = (autoencoders, ddim_table, ddpm, gan, guidance, order, pretraining, scores, vae)

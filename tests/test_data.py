@@ -396,3 +396,18 @@ def test_importing_data_loads_neither_network_nor_progress_bar():
     code = "import sys, minigen.data; print([m for m in ('tqdm', 'urllib.request', 'numba') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert run.stdout.strip() == "[]"
+
+
+# ---------------------------------------------------------------- tinted digits
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_tinted_digit_is_its_grey_one_times_one_colour(split):
+    grey, colour = load("mnist-mini", split=split), load("mnist-mini-color", split=split)
+    np.testing.assert_array_equal(colour.labels, grey.labels)
+    np.testing.assert_array_equal(colour.images.max(axis=-1), grey.images[..., 0])  # the largest part of a colour is 1
+    ink = grey.images[:50].astype(float)
+    tint = (colour.images[:50] * ink).sum((1, 2), keepdims=True) / (ink * ink).sum((1, 2), keepdims=True)
+    assert abs(colour.images[:50] - tint * ink).max() <= 1
+    assert tint.min() < 0.1 and tint.std(axis=0).min() > 0.2  # all kinds of colours
+    np.testing.assert_array_equal(colour.images, load("mnist-mini-color", split=split).images)

@@ -13,7 +13,7 @@ Sources
 """
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 SHA256_UNPACKED = "sha256 of the unpacked bytes"
@@ -31,7 +31,10 @@ class DataFile:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set by name. `embedded` is the folder inside the package, None where it must be downloaded."""
+    """A data set by name. `embedded` is the folder inside the package, None where it must be downloaded.
+
+    tinted   its files hold grey pictures; each gets a colour of its own when it is loaded (sets.py::tint)
+    """
 
     name: str
     about: str
@@ -40,6 +43,7 @@ class DataSet:
     files: tuple[DataFile, ...]
     mirrors: tuple[str, ...] = ()
     embedded: Path | None = None
+    tinted: bool = False
 
 
 DIGITS = tuple("0123456789")
@@ -68,6 +72,10 @@ MNIST_MINI = DataSet(
         "5f0fc401342c0584bdd499f1c330a9d81ce384839843edbf5a54301b5a4d4529",
     ),
     embedded=Path(__file__).parent / "mnist_mini",
+)
+
+MNIST_MINI_COLOR = replace(
+    MNIST_MINI, name="mnist-mini-color", about="the digits of mnist-mini, each in a random colour", tinted=True
 )
 
 MNIST = DataSet(
@@ -126,7 +134,7 @@ CIFAR10 = DataSet(
     mirrors=("https://www.cs.toronto.edu/~kriz/",),
 )
 
-DATA_SETS = {entry.name: entry for entry in (MNIST_MINI, MNIST, FASHION_MNIST, CIFAR10)}
+DATA_SETS = {entry.name: entry for entry in (MNIST_MINI, MNIST_MINI_COLOR, MNIST, FASHION_MNIST, CIFAR10)}
 
 
 def find_data_set(name):

@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from ..device import device_of
+from ..random import Generator
 from .checksums import OK, verify
 from .idx import DAMAGED_GZIP, read_idx
 from .registry import DATA_SETS, find_data_set
@@ -95,6 +96,7 @@ def load(name="mnist-mini", data_dir=None, split="train"):
     images, labels = _read_cifar10(*paths, split) if name == "cifar10" else _read_idx_pair(entry, *paths)
     if labels.size and not 0 <= labels.min() <= labels.max() < len(entry.classes):
         raise ValueError(f"{paths[-1]}: labels must lie in 0..{len(entry.classes) - 1}, found {labels.max()}")
+    images = tint(images, Generator(0).child(split)) if entry.tinted else images
     return ImageSet(name, images, labels.astype(np.int64), entry.classes)
 
 
@@ -135,7 +137,7 @@ def _refuse_namesake(entry, path):
     """MNIST and Fashion-MNIST name their files alike: digits must not pass for clothing. Labels are quick to hash."""
     for other in DATA_SETS.values():
         for file in other.files:
-            if other.name != entry.name and "labels" in file.name and verify(path, file).status == OK:
+            if other.files != entry.files and "labels" in file.name and verify(path, file).status == OK:
                 raise ValueError(f"{path} belongs to {other.name}, not to {entry.name}: give the folder of that")
 
 
@@ -160,6 +162,16 @@ def _read_member(archive, name):
     if stream is None:
         raise KeyError(f"{name} is not a regular file")
     return stream.read()
+
+
+def tint(images, generator):
+    """Every grey picture in a colour of its own on black: (N, H, W, 1) uint8 -> (N, H, W, 3) uint8.
+
+    colour (r, g, b) uniform in (0, 1)^3, scaled so that its largest part is 1        pixel = grey * colour, rounded
+    The colour has nothing to do with the class: what a grey picture shows says which shapes, not which colour.
+    """
+    colour = generator.uniform((len(images), 1, 1, 3))
+    return np.rint(images * (colour / colour.max(axis=-1, keepdims=True))).astype(np.uint8)
 
 
 # ---------------------------------------------------------------- bytes and the models' range

@@ -14,8 +14,14 @@ The way down halves the resolution and widens the channels; the way up mirrors i
 concatenation, what the way down saw at the same resolution. Each residual block adds the noise level
 to every pixel. Odd sizes work: the way up takes its sizes from the way down.
 
-Shapes   x (N, H, W, C_in), t (N,), labels (N,) -> (N, H, W, C_out)
-Source   Ho et al., NeurIPS 2020, appendix B; Ronneberger et al., MICCAI 2015; deck 002, "Network Architectures"
+A condition enters in one of three ways: labels, whose embedding is added to the noise level's; tokens (`context`),
+which the pixels ask by cross-attention wherever there is self-attention; an image, which whoever calls concatenates
+to x (conditional_unet.py does all of it).
+
+Shapes   x (N, H, W, C_in), t (N,), labels (N,), context (N, M, E) -> (N, H, W, C_out)
+Source   Ho et al., NeurIPS 2020, appendix B; Ronneberger et al., MICCAI 2015; deck 002, "Network Architectures".
+         Labels: Dhariwal and Nichol, NeurIPS 2021, section 3. Cross-attention: Rombach et al., CVPR 2022, section 3.3;
+         deck 004, "Conditioning mechanism"
 """
 
 from .. import nn, ops
@@ -30,24 +36,25 @@ class UNet(nn.Module):
     blocks            residual blocks a level on the way down (one more on the way up)
     attention_levels  the levels, counted from 0, whose blocks are followed by attention; the middle always has it
     classes           number of labels for a class-conditional network, 0 for none
+    context_width     width E of the tokens for cross-attention, 0 for none
     patch             work on patch x patch pixels as channels (pixel unshuffle): a quarter of the positions for 2
     """
 
     def __init__(
         self, generator, in_channels=1, out_channels=None, channels=64, multipliers=(1, 2, 2), blocks=2,
-        attention_levels=(2,), heads=4, groups=8, dropout=0.0, classes=0, patch=1,
+        attention_levels=(2,), heads=4, groups=8, dropout=0.0, classes=0, context_width=0, patch=1,
     ):  # fmt: skip
         time_width, width = 4 * channels, channels
         self.channels, self.patch, self.levels = channels, patch, len(multipliers)
+        self.context_width = context_width
         self.time_in = nn.Linear(channels, time_width, generator)
         self.time_out = nn.Linear(time_width, time_width, generator)
         self.label = nn.Embedding(classes, time_width, generator) if classes else None
         self.input = nn.Conv2d(in_channels * patch**2, channels, 3, generator, padding=1)
 
         def stage(inputs, outputs, level):
-            return Stage(
-                inputs, outputs, time_width, heads if level in attention_levels else 0, groups, dropout, generator
-            )
+            attends = heads if level in attention_levels else 0
+            return Stage(inputs, outputs, time_width, attends, groups, dropout, generator, context_width)
 
         skips = [width]
         self.down: list[nn.Module] = []
@@ -60,7 +67,7 @@ class UNet(nn.Module):
                 self.down.append(nn.Conv2d(width, width, 3, generator, stride=2, padding=1))
                 skips.append(width)
 
-        self.middle = Stage(width, width, time_width, heads, groups, dropout, generator)
+        self.middle = Stage(width, width, time_width, heads, groups, dropout, generator, context_width)
         self.middle_block = ResBlock(width, width, time_width, groups, dropout, generator)
 
         self.up: list[nn.Module] = []
@@ -75,11 +82,12 @@ class UNet(nn.Module):
         out_channels = in_channels if out_channels is None else out_channels
         self.output = nn.Conv2d(width, out_channels * patch**2, 3, generator, padding=1, weight_init=init.zeros)
 
-    def forward(self, x, t, labels=None):
-        if (labels is None) != (self.label is None):
-            raise ValueError(
-                f"labels must be given exactly when the network has classes: got {'none' if labels is None else 'some'}"
-            )
+    def forward(self, x, t, labels=None, context=None):
+        for name, given, wanted in (("labels", labels, self.label), ("context", context, self.context_width or None)):
+            if (given is None) != (wanted is None):
+                made = "classes" if name == "labels" else "context_width"
+                found = "none" if given is None else "some"
+                raise ValueError(f"{name} must be given exactly when the network has {made}: got {found}")
         if x.shape[1] % self.patch or x.shape[2] % self.patch:
             raise ValueError(f"patch must divide the image: got patch={self.patch}, x.shape={x.shape}")
         x, t = (a if isinstance(a, Tensor) else Tensor(a) for a in (x, t))
@@ -92,12 +100,12 @@ class UNet(nn.Module):
         x = self.input(ops.pixel_unshuffle(x, self.patch) if self.patch > 1 else x)
         skips = [x]
         for part in self.down:
-            x = part(x, emb) if isinstance(part, Stage) else part(x)
+            x = part(x, emb, context) if isinstance(part, Stage) else part(x)
             skips.append(x)
-        x = self.middle_block(self.middle(x, emb), emb)
+        x = self.middle_block(self.middle(x, emb, context), emb)
         for part in self.up:
             if isinstance(part, Stage):
-                x = part(ops.concatenate([x, skips.pop()], axis=-1), emb)
+                x = part(ops.concatenate([x, skips.pop()], axis=-1), emb, context)
             else:
                 x = part(x, skips[-1].shape[1:3])
         x = self.output(self.norm(x))
@@ -127,30 +135,34 @@ class ResBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """y = x + attention(norm(x)), every pixel a token.   x (N, H, W, C). The output projection starts at 0.
+    """y = x + attention(norm(x), context), every pixel a token.   x (N, H, W, C). The output projection starts at 0.
 
-    Source: Ho et al. 2020, appendix B; Wang et al., CVPR 2018 (non-local block)
+    The pixels ask each other, or, with context_width, the tokens of `context` (N, M, context_width): cross-attention.
+    Source: Ho et al. 2020, appendix B; Wang et al., CVPR 2018 (non-local block); Rombach et al., CVPR 2022, eq. 3
     """
 
-    def __init__(self, channels, heads, groups, generator):
+    def __init__(self, channels, heads, groups, generator, context_width=None):
         self.norm = nn.GroupNorm(groups, channels)
-        self.attention = nn.Attention(channels, heads, generator, output_init=init.zeros)
+        self.attention = nn.Attention(channels, heads, generator, context_width, output_init=init.zeros)
 
-    def forward(self, x):
+    def forward(self, x, context=None):
         n, h, w, c = x.shape
-        return x + self.attention(self.norm(x).reshape(n, h * w, c)).reshape(n, h, w, c)
+        return x + self.attention(self.norm(x).reshape(n, h * w, c), context).reshape(n, h, w, c)
 
 
 class Stage(nn.Module):
-    """A residual block, followed by attention where heads > 0."""
+    """A residual block, followed where heads > 0 by attention among the pixels, and to the context if there is one."""
 
-    def __init__(self, inputs, outputs, time_width, heads, groups, dropout, generator):
+    def __init__(self, inputs, outputs, time_width, heads, groups, dropout, generator, context_width=0):
         self.block = ResBlock(inputs, outputs, time_width, groups, dropout, generator)
         self.attend = AttentionBlock(outputs, heads, groups, generator) if heads else None
+        asks = heads and context_width
+        self.ask = AttentionBlock(outputs, heads, groups, generator, context_width) if asks else None
 
-    def forward(self, x, emb):
+    def forward(self, x, emb, context=None):
         x = self.block(x, emb)
-        return x if self.attend is None else self.attend(x)
+        x = x if self.attend is None else self.attend(x)
+        return x if self.ask is None else self.ask(x, context)
 
 
 class Upsample(nn.Module):

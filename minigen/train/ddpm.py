@@ -12,6 +12,7 @@ Source   Ho, Jain and Abbeel, DDPM, 2020; decks 002 and 003 "Algorithm 1", 004 "
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -26,12 +27,21 @@ from ..diffusion.objective import WEIGHTINGS
 from ..diffusion.process import TARGETS
 from ..diffusion.samplers import SPACINGS
 from ..diffusion.schedules import BETAS
-from ..models.unet import UNet
 from ..optim import EMA, AdamW, warmup_cosine
 from ..random import Generator
-from .config import SettingError, Settings, TrainConfig, setting
+from .condition import (
+    CONDITIONS,
+    ConditionSampling,
+    condition_of,
+    denoiser,
+    drop_some,
+    examples_to_enlarge,
+    make_network,
+)
+from .config import SettingError, TrainConfig, setting
 from .task import Task, check_finite, under
 
+EXAMPLES = 64  # training images that a model of --condition image enlarges for its sample pictures
 BOUND_LEVELS = 50  # network calls for an image's likelihood, unless told otherwise
 
 
@@ -59,6 +69,10 @@ class DDPMConfig(TrainConfig):
     groups: int = setting(8, "groups of the group norms", at_least=1)
     dropout: float = setting(0.0, "share of activations dropped in training", at_least=0, below=1)
     patch: int = setting(2, "side of the pixel patches that the network works on", at_least=1)
+    condition: str = setting("none", "what the network is told besides the noise level", choices=CONDITIONS)
+    condition_dropout: float = setting(
+        0.1, "share of the training images whose condition is left out", at_least=0, below=1
+    )
 
     def __post_init__(self):
         super().__post_init__()
@@ -70,7 +84,7 @@ class DDPMConfig(TrainConfig):
 
 
 @dataclass(frozen=True)
-class DDPMSampling(Settings):
+class DDPMSampling(ConditionSampling):
     """How a DDPM is sampled, and the flags of `minigen sample` for it."""
 
     sampler: str = setting("ddim", "how to get from noise to images", choices=tuple(SAMPLERS))
@@ -97,8 +111,9 @@ class DDPM:
             raise ValueError(f"patch must divide the image's sides, got {config.patch} and {self.image_shape}")
         learned = config.variance == "learned"
         self.process = GaussianDiffusion(make_schedule(config.schedule, config.T), config.target, learned)
-        self.network = UNet(
+        self.network = make_network(
             generator,
+            config,
             in_channels=self.image_shape[-1],
             out_channels=self.image_shape[-1] * (2 if learned else 1),
             channels=config.channels,
@@ -112,11 +127,12 @@ class DDPM:
         ).to(config.device)
         self.networks = {"unet": self.network}
 
-    def sample(self, n, seed=0, batch_size=128, progress=False, **settings):
+    def sample(self, n, seed=0, batch_size=128, progress=False, image=None, **settings):
         """-> n images (n, H, W, C), float32, pixels near [-1, 1]; the same ones for the same arguments.
 
         settings  those of DDPMSampling
         seed      a whole number, or the Generator to draw from
+        image     (n, H, W, C), coarse: what a model trained with --condition image or hybrid enlarges
         Raises ValueError for n < 1, SettingError for settings that cannot be used.
         """
         if n < 1:
@@ -127,22 +143,21 @@ class DDPM:
         if how.variance == "learned" and not self.process.learned_variance:
             raise SettingError("variance is 'learned', but this model has learned none: it was not trained to")
         generator = seed if isinstance(seed, Generator) else Generator(seed)
-        sizes = [min(batch_size, n - done) for done in range(0, n, batch_size)]
+        parts = [range(done, min(n, done + batch_size)) for done in range(0, n, batch_size)]
         training = self.network.training
         self.network.eval()
         try:
-            parts = [self._sample_batch(size, how, generator, progress) for size in sizes]
+            return np.concatenate([self._sample_batch(part, how, generator, progress, image) for part in parts])
         finally:
             self.network.train(training)
-        return np.concatenate(parts)
 
-    def _sample_batch(self, size, how, generator, progress):
-        T = self.process.T
-        start = generator.normal((size, *self.image_shape), device=self.config.device)
+    def _sample_batch(self, part, how, generator, progress, image):
+        T, image = self.process.T, None if image is None else image[part.start : part.stop]
+        start = generator.normal((len(part), *self.image_shape), device=self.config.device)
         steps = how.steps or (T if how.sampler == "ddpm" else min(50, T))
         own = {"ddim": {"eta": how.eta}, "ddpm": {"variance": self.variance(how.variance)}}.get(how.sampler, {})
         images = SAMPLERS[how.sampler](
-            self.process, self.network, start, generator, steps,
+            self.process, denoiser(self, how, part, image), start, generator, steps,
             spacing=how.spacing, clip_x0=True, progress=progress, **own,
         )  # fmt: skip
         return to_device(images, "cpu")
@@ -194,11 +209,13 @@ class DDPMTraining(Task):
     def step(self, batches, index):
         """Algorithm 1 on one batch -> loss, grad_norm (before clipping) and lr."""
         config = self.config
-        images, _ = batches.batch_at(index)
+        images, labels = batches.batch_at(index)
+        self.examples = batches.images[:EXAMPLES]
         x0 = to_model_range(to_device(images, config.device))
         t, weights = self.levels.draw(len(x0), self.generator)
         eps = self.generator.normal(x0.shape, device=config.device)
-        losses = self.objective.losses(self.network, x0, t, eps)
+        told = drop_some(condition_of(config, x0, labels), config.condition_dropout, self.generator)
+        losses = self.objective.losses(partial(self.network, **told), x0, t, eps)
         loss = (losses * to_device(weights.astype(np.float32), config.device)).mean()
         value = loss.item()  # here the CPU waits for the GPU; the one other place is the norm of the gradient
         check_finite(loss=value)
@@ -214,7 +231,8 @@ class DDPMTraining(Task):
 
     def sample(self, n, generator):
         with self.average.weights():
-            return self.model.sample(n, steps=min(50, self.config.T), eta=1.0, seed=generator)
+            image = examples_to_enlarge(self.config, self.examples, n)
+            return self.model.sample(n, steps=min(50, self.config.T), eta=1.0, seed=generator, image=image)
 
     def state(self):
         arrays, header = super().state()
