@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
+from tiny import SETTINGS, flags, make_data
 
-from minigen import dispatch
+from minigen import cli, dispatch
 from minigen.autograd import is_recording
 
 SHARED = {
@@ -92,3 +93,32 @@ def no_leaked_state():
     forced, recording = dispatch._forced.get(), is_recording()
     assert forced is None, f"use_kernels({forced!r}) is still in force after the test"
     assert recording, "recording is still off after the test"
+
+
+# ---------------------------------------------------------------- the command line, on a run that takes seconds
+
+TINY = {**SETTINGS, "steps": 2, "sample_every": 1000, "checkpoint_every": 1000}
+
+
+@pytest.fixture
+def minigen(capsys):
+    """minigen("info") -> exit code, stdout, stderr"""
+
+    def call(*args):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as end:
+            cli.main([str(arg) for arg in args])
+        return end.value.code, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    return make_data(tmp_path_factory.mktemp("data") / "d")
+
+
+@pytest.fixture
+def tiny_flags(data_dir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return ["train", "ddpm", *flags({**TINY, "data_dir": data_dir})]

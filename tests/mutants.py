@@ -11,6 +11,7 @@ test_mutants.py applies them one at a time to a copy.
     15 resume that repeats or loses something
     11 signs of the KL and likelihood terms   12 scores whose sides differ   15 resume that repeats or loses something
     10 losses and penalties of GANs   11 signs of the KL and likelihood terms
+    11 signs of the KL and likelihood terms   13 guidance at scale 1 that is not the conditional model
     15 resume that repeats or loses something
 (The others come with the models that could make them.)
 """
@@ -247,6 +248,50 @@ DIFFUSION = [
     Mutant("posterior mean with alpha_bar_t where alpha_t belongs", "minigen/diffusion/process.py",
            "self.posterior_xt = np.sqrt(schedule.alpha)", "self.posterior_xt = np.sqrt(alpha_bar)",
            "test_process.py::test_the_posterior_is_gaussian_conditioning"),
+]  # fmt: skip
+
+CONDITIONAL = [
+    Mutant("13: scale counted from the conditional model", "minigen/diffusion/guidance.py",
+           "mixed = plain * (1 - scale) + told * scale", "mixed = told * (1 + scale) - plain * scale",
+           "test_guidance.py::test_other_scales_mix_the_two_predictions_of_the_same_sample"),
+    Mutant("13: scale 1 mixes in the unconditional model", "minigen/diffusion/guidance.py",
+           "if scale in (0, 1):", "if scale == 0:",
+           "test_guidance.py::test_scale_0_and_1_ask_one_model_and_other_scales_both_in_one_batch"),
+    Mutant("13: scale 0 keeps the condition", "minigen/diffusion/guidance.py",
+           "given=xp.full(n, scale == 1))", "given=xp.full(n, True))",
+           "test_guidance.py::test_scale_0_and_1_are_the_plain_models_bit_for_bit"),
+    Mutant("the two halves exchanged", "minigen/diffusion/guidance.py",
+           "given=xp.arange(2 * n) >= n", "given=xp.arange(2 * n) < n",
+           "test_guidance.py::test_other_scales_mix_the_two_predictions_of_the_same_sample"),
+    Mutant("the classifier's gradient with the other sign", "minigen/diffusion/guidance.py",
+           '{"eps": -b, "x0": b * b / a, "v": -b / a, "mean": mean}', '{"eps": b, "x0": -b * b / a, "v": b / a}',
+           "test_guidance.py::test_guidance_by_the_exact_classifier_is_classifier_free_guidance"),
+    Mutant("v is moved as eps is", "minigen/diffusion/guidance.py",
+           '"v": -b / a,', '"v": -b,',
+           "test_guidance.py::test_guidance_by_the_exact_classifier_is_classifier_free_guidance"),
+    Mutant("the condition is kept where it is dropped", "minigen/models/conditional_unet.py",
+           "else to_device(labels, device_of(given)), self.classes)",
+           "else to_device(labels, device_of(given)), 0 if labels is None else labels)",
+           "test_condition.py::test_what_is_not_given_changes_nothing"),
+    Mutant("given where it should be dropped", "minigen/train/condition.py",
+           "generator.bernoulli(1 - share,", "generator.bernoulli(share,",
+           "test_condition.py::test_the_condition_is_dropped_at_the_stated_rate"),
+    Mutant("the mask the other way round", "minigen/diffusion/editing.py",
+           "return x * to_device(mask, device_of(x))", "return x * ~to_device(mask, device_of(x))",
+           "test_editing.py::test_repaint_is_exact_where_the_pixels_are_independent"),
+    Mutant("what is known is put in without its noise", "minigen/diffusion/editing.py",
+           "project(fresh()) * math.sqrt(missing)", "project(fresh()) * 0",
+           "test_editing.py::test_resampling_brings_repaint_to_the_conditional_law"),
+    Mutant("up by the wrong share", "minigen/diffusion/editing.py",
+           "return x * math.sqrt(kept) + noise * math.sqrt(1 - kept)",
+           "return x * math.sqrt(kept) + noise * math.sqrt(1 - process.schedule.alpha_bar[next_level])",
+           "test_editing.py::test_going_up_undoes_nothing_of_the_law_of_x_t"),
+    Mutant("the picture's own noise is forgotten", "minigen/diffusion/editing.py",
+           "missing = 1 - alpha_bar - alpha_bar * noise**2", "missing = 1 - alpha_bar",
+           "test_editing.py::test_restoring_a_noisy_picture_reaches_the_conditional_law"),
+    Mutant("1: SDEdit noised to a level and drawn from the one below", "minigen/diffusion/editing.py",
+           "from_level=level, clip_x0", "from_level=level // 2, clip_x0",
+           "test_editing.py::test_sdedit_is_noise_and_then_the_posterior"),
 ]  # fmt: skip
 
 TRAINING = [
@@ -504,3 +549,4 @@ GAN = [
 ]  # fmt: skip
 
 MUTANTS = TAPE + CHECKER + OPERATIONS + DIFFUSION + TRAINING + GPU + GAN
+MUTANTS = TAPE + CHECKER + OPERATIONS + DIFFUSION + CONDITIONAL + TRAINING + GPU

@@ -12,39 +12,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from tiny import SETTINGS, flags, make_data
 
 from minigen import cli, pictures
 from minigen.report import GAP, image_grid, save_images
 from minigen.train import DDPM, DDPMConfig, RunFolder, SettingError
 from minigen.train.config import TrainConfig
-
-TINY = {**SETTINGS, "steps": 2, "sample_every": 1000, "checkpoint_every": 1000}
-
-
-@pytest.fixture
-def minigen(capsys):
-    """minigen("info") -> exit code, stdout, stderr"""
-
-    def call(*args):
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            cli.main([str(arg) for arg in args])
-        return end.value.code, *capsys.readouterr()
-
-    return call
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    return make_data(tmp_path_factory.mktemp("data") / "d")
-
-
-@pytest.fixture
-def tiny_flags(data_dir, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    return ["train", "ddpm", *flags({**TINY, "data_dir": data_dir})]
-
 
 # ---------------------------------------------------------------- settings are flags
 

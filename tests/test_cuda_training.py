@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from cuda_on_cpu import build
 from cuda_on_cpu.standin import installed
-from test_cli import minigen  # noqa: F401  (a fixture)
 from tiny import SETTINGS, config, flags, make_data
 from tolerances import assert_close
 
@@ -235,7 +234,7 @@ def test_a_nan_on_the_gpu_is_traced_to_its_layer(data_dir, cupy):
     assert first_nonfinite_gradient(task) is None
 
 
-def test_the_command_line_trains_samples_and_profiles_on_the_gpu(minigen, data_dir, tmp_path, monkeypatch, cupy):  # noqa: F811
+def test_the_command_line_trains_samples_and_profiles_on_the_gpu(minigen, data_dir, tmp_path, monkeypatch, cupy):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("minigen.train.task.Task.pictured", 1)
     tiny = {**SETTINGS, "steps": 2, "data_dir": data_dir, "device": "cuda"}
@@ -252,7 +251,7 @@ def test_the_command_line_trains_samples_and_profiles_on_the_gpu(minigen, data_d
 # ---------------------------------------------------------------- no GPU
 
 
-def test_cupy_without_a_gpu_is_one_clear_line(minigen, data_dir, tmp_path, monkeypatch, cupy):  # noqa: F811
+def test_cupy_without_a_gpu_is_one_clear_line(minigen, data_dir, tmp_path, monkeypatch, cupy):
     monkeypatch.chdir(tmp_path)
     tiny = {**SETTINGS, "steps": 1, "data_dir": data_dir, "device": "cuda"}
     start(config(data_dir, steps=1, device="cuda"), tmp_path / "r")
@@ -271,7 +270,7 @@ def test_cupy_without_a_gpu_is_one_clear_line(minigen, data_dir, tmp_path, monke
         Tensor(np.ones(3)).to("cuda")
 
 
-def test_a_full_gpu_is_one_clear_line(minigen, data_dir, tmp_path, monkeypatch, cupy):  # noqa: F811
+def test_a_full_gpu_is_one_clear_line(minigen, data_dir, tmp_path, monkeypatch, cupy):
     monkeypatch.chdir(tmp_path)
 
     def full(*args, **options):

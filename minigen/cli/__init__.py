@@ -2,6 +2,7 @@
 
     train.py     a command a model; its flags are the fields of the model's settings dataclass (train/config.py)
     sample.py    new images; its flags are those of the model's `Sampling` dataclass
+    edit.py      pictures that agree with one of yours
     evaluate.py  numbers      plot.py  pictures      profile.py  where the time goes
     data.py      data sets, and what this installation is made of
     flags.py     from a dataclass to flags: no default and no help text is written twice
@@ -18,6 +19,7 @@ import click
 
 from .. import __version__
 from .data import data, info
+from .edit import edit
 from .evaluate import evaluate
 from .flags import RunFailed
 from .plot import plot
@@ -56,5 +58,5 @@ def root():
     """
 
 
-for command in (train, sample, evaluate, plot, profile, data, info):
+for command in (train, sample, edit, evaluate, plot, profile, data, info):
     root.add_command(command)

@@ -14,20 +14,19 @@ import numpy as np
 from ..train.checkpoint import write_whole
 from ..train.config import did_you_mean
 
+LATENTS = ("latents", "gaps", "interpolate", "arithmetic")
 PICTURES: dict[str, dict[str, str]] = {  # model -> picture -> "module:function" in this folder
-    "ae": {
-        "reconstructions": "ae:reconstructions",
-        "atoms": "ae:atoms",
-        **{name: f"vae:{name}" for name in ("latents", "gaps", "interpolate", "arithmetic")},
-    },
+    "ae": {"reconstructions": "ae:reconstructions", "atoms": "ae:atoms", **{name: f"vae:{name}" for name in LATENTS}},
     "ddpm": {
-        name: f"diffusion:{name}" for name in ("forward", "backward", "denoising", "steps", "interpolate", "bound")
+        **{n: f"diffusion:{n}" for n in ("forward", "backward", "denoising", "steps", "interpolate", "bound")},
+        **{n: f"editing:{n}" for n in ("guidance", "inpaint", "outfill", "restore", "sdedit", "upscale")},
+        "colorize": "editing:colorize",
     },
     "gan": {
         name: f"gan:{name}"
         for name in ("interpolation", "truncation", "classes", "judgement", "vanishing", "toy", "evolution")
     },
-    "vae": {name: f"vae:{name}" for name in ("latents", "gaps", "manifold", "traversal", "interpolate", "arithmetic")},
+    "vae": {name: f"vae:{name}" for name in (*LATENTS, "manifold", "traversal")},
 }
 FRAME = 80  # milliseconds that a GIF shows a frame
 DPI = 120
