@@ -80,6 +80,10 @@ def parallel(tasks, worker, *args, grain=1):
     grain is the fewest tasks that are worth a share (handing one to another thread costs some 20 microseconds).
     The caller's thread works too. An exception in any share is raised here, after all have ended.
     """
+    if get_num_threads() == 1 or tasks <= grain:
+        if tasks:
+            worker(0, tasks, *args)
+        return
     cut = shrinking_shares(tasks, get_num_threads(), grain)
     remaining = iter(cut)
 
@@ -124,10 +128,15 @@ class Helper:
         self.told.release()
 
     def end(self):
-        """Wait for the work to be done -> the exception that ended it, or None."""
-        self.done.acquire()
+        """Wait for the work to be done -> the exception that ended it, or None.
+
+        Whoever asks has found nothing left to do. A helper that has not woken by now is told to sleep on.
+        """
+        asleep = self.told.acquire(blocking=False)
+        if not asleep:
+            self.done.acquire()
         self.work = None
-        return self.error
+        return None if asleep else self.error
 
     def serve(self):
         while self.told.acquire():

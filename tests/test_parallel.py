@@ -96,6 +96,16 @@ def test_parallel_calls_may_nest_and_come_from_several_threads(monkeypatch):
     assert (done == 1).all()
 
 
+def test_a_helper_that_has_not_woken_is_not_waited_for():
+    asleep = _threads.Helper.__new__(_threads.Helper)  # with the locks of one, but no thread that could wake
+    asleep.told, asleep.done = threading.Lock(), threading.Lock()
+    asleep.told.acquire(), asleep.done.acquire()
+    for _ in range(2):
+        asleep.begin(lambda: pytest.fail("nobody is there to work"), set())
+        assert asleep.end() is None
+    assert asleep.told.locked()  # it would sleep on
+
+
 @pytest.mark.skipif(_threads.current_cpu() is None, reason="the system does not say where a thread runs")
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one processor")
 def test_a_helper_moves_away_from_a_processor_that_is_taken():
