@@ -57,7 +57,7 @@ def measure(folder, data_dir=None, seeds=SEEDS):
     with tqdm(total=len(seeds) * len(CELLS), unit="cell") as bar:
         by_seed = [cells_of(seed, train, test, conv.state_dict(), folder, bar) for seed in seeds]
     cells = {name: [done[name] for done in by_seed] for name in CELLS}
-    return {"cells": cells, "summary": summary(cells)}
+    return {"cells": cells, "summary": summary(cells) if len(seeds) > 1 else {}}
 
 
 def cells_of(seed, train, test, conv_weights, folder, bar):

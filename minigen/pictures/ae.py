@@ -21,14 +21,14 @@ def reconstructions(model, data, generator, n=12):
         rows["noisy"] = noisy[:n]
         about = f"{about}, from noisy images {error:.4f} (the noise itself: {float(np.mean((noisy - x) ** 2)):.4f})"
     rows["reconstructions"] = model.reconstruct(list(rows.values())[-1])
-    figure = Figure(figsize=(0.62 * n, 0.75 * len(rows) + 0.4), layout="constrained")
+    figure = Figure(figsize=(0.62 * n + 1.3, 0.66 * len(rows) + 0.5), layout="constrained")
     axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
     for ax, (name, images) in zip(axes, rows.items()):
         show(ax, image_grid(np.clip(images, -1, 1), columns=n))
         ax.set_ylabel(name, rotation=0, ha="right", va="center")
     axes[-1].set_xlabel(
-        f"{model.config.kind}, {model.code_size} numbers in a code; mean squared error of a pixel, "
-        f"{len(x)} images: {about}"
+        f"{model.config.kind}, {model.code_size} numbers in a code\n"
+        f"mean squared error of a pixel, {len(x)} images: {about}"
     )
     return figure
 
