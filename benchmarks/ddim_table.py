@@ -32,10 +32,11 @@ LONG = 1000  # at so many steps only the two rows of the deck's table
 DECK = ("eta = 0", "sigma-hat")
 
 
-def measure(model, train, test, n, steps, figures, keep, progress=True):
+def measure(model, train, test, n, steps, figures, keep, progress=False):
     """Fill in what `figures` lacks, and call keep(figures) after every cell. -> figures
 
     {"weights", "n", "seed", "floor": {name: score}, "cells": {"eta = 0, 10 steps": {"seconds", name: score}}}
+    progress   a bar for every batch of samples too; the bar of the cells is there anyway
     Raises ValueError where figures are of other weights or another n.
     """
     settings = {"weights": digest(model), "n": n, "seed": 0}
@@ -48,7 +49,7 @@ def measure(model, train, test, n, steps, figures, keep, progress=True):
         keep(figures)
     wanted = cells(steps)
     left = [cell for cell in wanted if name_of(*cell) not in figures["cells"]]
-    bar = tqdm(left, initial=len(wanted) - len(left), total=len(wanted), unit="cell", disable=not progress)
+    bar = tqdm(left, initial=len(wanted) - len(left), total=len(wanted), unit="cell")
     for noise, count in bar:
         bar.set_postfix_str(name_of(noise, count))
         started = time.perf_counter()
@@ -56,6 +57,7 @@ def measure(model, train, test, n, steps, figures, keep, progress=True):
         seconds = time.perf_counter() - started
         figures["cells"][name_of(noise, count)] = {"seconds": seconds, **scored(images, test, n)}
         keep(figures)
+        bar.write(f"{name_of(noise, count)}: FID {shown(figures['cells'][name_of(noise, count)])}, {seconds:.0f} s")
     return figures
 
 

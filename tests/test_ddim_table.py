@@ -36,7 +36,7 @@ class Drawing:
 
 def run(model, digits, figures, kept, n=20):
     copy = lambda found: kept.append(json.loads(json.dumps(found)))  # noqa: E731
-    return ddim_table.measure(model, *digits, n, (2, 4), figures, copy, progress=False)
+    return ddim_table.measure(model, *digits, n, (2, 4), figures, copy)
 
 
 def test_the_cells_are_those_of_the_table():
