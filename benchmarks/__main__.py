@@ -141,54 +141,6 @@ def compare_command(old, new):
 
 
 @main.command()
-@click.option("--data-dir", type=click.Path(path_type=Path), help="folder of MNIST  [default: $MINIGEN_DATA]")
-@click.option("--sizes", default="1000,2000,10000", show_default=True, help="n, separated by commas")
-@click.option("--picture", type=click.Path(path_type=Path), help="also draw the Frechet distance against n")
-def scores(data_dir, sizes, picture):
-    """Scores of MNIST's training images and of a PCA-Gaussian against its test images: what a score means at its n."""
-    from .scores import draw, measure
-
-    figures = measure(data_dir, [int(n) for n in sizes.split(",")])
-    write("scores", figures)
-    if picture:
-        draw(figures["curve"], picture)
-
-
-@main.command("ddim-table")
-@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--n", default=2000, show_default=True, type=click.IntRange(4), help="images in every cell")
-@click.option("--steps", default="10,20,50,100,1000", show_default=True, help="columns, separated by commas")
-@click.option(
-    "--out",
-    default=RESULTS / "ddim_table.json",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="where the figures are kept, cell by cell  [default: benchmarks/results/ddim_table.json]",
-)
-@click.option("--picture", type=click.Path(path_type=Path), help="also draw the table there")
-def ddim_table(run, n, steps, out, picture):
-    """FID against sampling steps and noise (deck 003) for the DDPM in the folder RUN. Goes on if it was stopped."""
-    from minigen.data import load as load_data
-    from minigen.train import held_out, load
-
-    from . import ddim_table as harness
-
-    model, columns = load(run), [int(count) for count in steps.split(",")]
-    if max(columns) > model.process.T:
-        stop(f"--steps must be at most {model.process.T}, the model's noise levels, got {max(columns)}")
-    train, test = load_data(model.config.data, model.config.data_dir).images, held_out(run).images
-    try:
-        figures = harness.measure(
-            model, train, test, n, columns, harness.begun(out), lambda found: write_record(out, found),
-            progress=sys.stderr.isatty(),
-        )  # fmt: skip
-    except ValueError as error:
-        stop(str(error))
-    click.echo(harness.table(figures))
-    if picture:
-        harness.draw(figures, picture)
-
-
-@main.command()
 def startup():
     """Import, --help, and the first training step with a cold and a warm kernel cache."""
     from .startup import measure

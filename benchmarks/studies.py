@@ -1,6 +1,7 @@
 """Commands that train models or measure them: what each shows is in the file of its name, its figures in results/."""
 
 import json
+import sys
 from pathlib import Path
 
 import click
@@ -131,8 +132,9 @@ def ddim_table(run, n, steps, out, picture):
     train, test = load_data(model.config.data, model.config.data_dir).images, held_out(run).images
     try:
         figures = harness.measure(
-            model, train, test, n, columns, harness.begun(out), lambda found: write_record(out, found)
-        )
+            model, train, test, n, columns, harness.begun(out), lambda found: write_record(out, found),
+            progress=sys.stderr.isatty(),
+        )  # fmt: skip
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     click.echo(harness.table(figures))
