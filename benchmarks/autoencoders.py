@@ -93,5 +93,5 @@ def draw(folder, data_dir, path):
         ax.set_yticks([])
         ax.set_ylabel(name, rotation=0, ha="right", va="center")
         ax.spines[:].set_visible(False)
-    figure.savefig(path, dpi=130)
+    figure.savefig(path, dpi=130, bbox_inches="tight")
     click.echo(f"written to {path}")
