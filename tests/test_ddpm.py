@@ -134,7 +134,9 @@ def test_the_likelihood_is_a_table_of_numbers_that_add_up(variance):
     assert table["nats"] == pytest.approx(table["bits/dim"] * 64 * np.log(2), rel=1e-9)
     assert table["standard error"] > 0
     assert all(type(float(value)) is float for value in table.values())
+    model.network.train()
     assert table == model.nll(images, Generator(2), batch_size=2)
+    assert model.network.training
     assert model.nll(images, Generator(2), samples=4)["levels an image"] == 4
     with pytest.raises(ValueError, match="levels must lie in 2 ... T = 8, got 9"):
         model.nll(images, Generator(2), samples=9)

@@ -11,6 +11,7 @@ Shapes   images (N, H, W, C), float32 in [-1, 1] inside, uint8 in the data
 Source   Ho, Jain and Abbeel, DDPM, 2020; decks 002 and 003 "Algorithm 1", 004 "Putting it all together"
 """
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -144,12 +145,8 @@ class DDPM:
             raise SettingError("variance is 'learned', but this model has learned none: it was not trained to")
         generator = seed if isinstance(seed, Generator) else Generator(seed)
         parts = [range(done, min(n, done + batch_size)) for done in range(0, n, batch_size)]
-        training = self.network.training
-        self.network.eval()
-        try:
+        with self.at_rest():
             return np.concatenate([self._sample_batch(part, how, generator, progress, image) for part in parts])
-        finally:
-            self.network.train(training)
 
     def _sample_batch(self, part, how, generator, progress, image):
         T, image = self.process.T, None if image is None else image[part.start : part.stop]
@@ -161,6 +158,16 @@ class DDPM:
             spacing=how.spacing, clip_x0=True, progress=progress, **own,
         )  # fmt: skip
         return to_device(images, "cpu")
+
+    @contextmanager
+    def at_rest(self):
+        """Inside the block nothing is dropped out; afterwards the network trains, or does not, as before."""
+        training = self.network.training
+        self.network.eval()
+        try:
+            yield
+        finally:
+            self.network.train(training)
 
     def variance(self, name="model", fixed="beta"):
         """The variance that is meant by `name`: "model" is what the model learned, or `fixed` where it learned none."""
@@ -174,11 +181,11 @@ class DDPM:
         The steps have the learned variance, or else the posterior's. See diffusion/likelihood.py.
         """
         levels, terms = samples or min(BOUND_LEVELS, self.process.T), []
-        self.network.eval()
-        for first in tqdm(range(0, len(images), batch_size), disable=not progress):
-            x0 = to_model_range(to_device(images[first : first + batch_size], self.config.device))
-            variance = self.variance(fixed="posterior")
-            terms.append(bound(self.process, self.network, x0, generator, levels, variance, progress=progress))
+        variance = self.variance(fixed="posterior")
+        with self.at_rest():
+            for first in tqdm(range(0, len(images), batch_size), disable=not progress):
+                x0 = to_model_range(to_device(images[first : first + batch_size], self.config.device))
+                terms.append(bound(self.process, self.network, x0, generator, levels, variance, progress=progress))
         parts = {name: np.concatenate([part[name] for part in terms]) for name in terms[0]}
         size = int(np.prod(self.image_shape))
         nats, n = sum(parts.values()), len(images)
