@@ -102,6 +102,29 @@ def test_latents_states_the_kl_and_the_error_of_what_it_shows(digits):
         assert tuple(np.rint(face[:3] * 255).astype(int)) == tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5))
 
 
+class Certain:
+    """An autoencoder whose two numbers are the ink of an image's left and right half."""
+
+    config = None
+
+    def encode(self, images):
+        return images.reshape(len(images), 28, 2, 14).mean((1, 3)).astype(np.float32)
+
+    def decode(self, codes):
+        halves = np.repeat(codes / 127.5 - 1, 14, axis=1)[:, None, :, None]
+        return np.broadcast_to(halves, (len(codes), 28, 28, 1)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", ["latents", "gaps"])
+def test_an_autoencoder_is_drawn_at_its_codes_without_rings_or_kl(digits, name):
+    figure = getattr(drawn, name)(Certain(), digits, Generator(0))
+    axes = figure.axes[0]
+    np.testing.assert_allclose(axes.collections[0].get_offsets(), Certain().encode(digits.images))
+    assert not axes.patches
+    assert "KL" not in heading(figure)
+    assert drawn.latents(untrained(2), digits, Generator(0)).axes[0].patches
+
+
 def test_a_traversal_has_the_axis_that_says_most_first_and_the_one_that_says_least_last(digits):
     model = untrained(6)
     figure = drawn.traversal(model, digits, Generator(0), axes=4, steps=5)
