@@ -7,11 +7,8 @@ test_mutants.py applies them one at a time to a copy.
     1 level off by one   2 sub-sequences that do not meet   3 noise in the last step   4 x0 clipped, eps not
     5 a schedule reused at another T   6 tables in low precision   7 targets and loss weights
     8 EMA without warm-up, sampling from the wrong weights   9 norm and attention settings exchanged or applied twice
-    11 sign and size of the KL and likelihood terms, grey pixels, importance weights
-    15 resume that repeats or loses something
-    11 signs of the KL and likelihood terms   12 scores whose sides differ   15 resume that repeats or loses something
-    10 losses and penalties of GANs   11 signs of the KL and likelihood terms
-    11 signs of the KL and likelihood terms   13 guidance at scale 1 that is not the conditional model
+    10 losses and penalties of GANs   11 sign and size of the KL and likelihood terms, grey pixels, importance weights
+    12 scores whose sides differ   13 guidance at scale 1 that is not the conditional model
     15 resume that repeats or loses something
 (The others come with the models that could make them.)
 """
@@ -388,7 +385,6 @@ VAE = [
            "test_vae.py::test_dynamic_binarisation_draws_each_pixel_anew_with_its_grey_value_for_a_probability"),
 ]  # fmt: skip
 
-MUTANTS = TAPE + CHECKER + OPERATIONS + DIFFUSION + TRAINING + GPU + VAE
 AUTOENCODERS = [
     Mutant("error averaged over pixels, not summed", "minigen/models/autoencoder.py",
            "(0.5 / len(x))", "(0.5 / x.size)",
@@ -421,7 +417,6 @@ AUTOENCODERS = [
            "test_ae.py::test_samples_are_decoded_from_the_statistics_of_the_training_codes"),
 ]  # fmt: skip
 
-MUTANTS = AUTOENCODERS + TAPE + CHECKER + OPERATIONS + DIFFUSION + TRAINING + GPU
 PICTURES = [
     Mutant("a grid of cells that are not equally probable", "minigen/pictures/latent_space.py",
            "(np.arange(side) + 0.5) / side", "(np.arange(side) + 1) / (side + 1)",
@@ -441,7 +436,6 @@ PICTURES = [
            "test_strokes.py::test_a_digit_that_leans_right_has_positive_slant"),
 ]  # fmt: skip
 
-MUTANTS = TAPE + CHECKER + OPERATIONS + DIFFUSION + TRAINING + GPU + VAE + PICTURES
 SCORES = [
     Mutant("12: precision and recall swapped", "minigen/metrics/manifold.py",
            "return float(covered(generated, real, k).mean())", "return float(covered(real, generated, k).mean())",
@@ -489,7 +483,6 @@ SCORES = [
            "test_scores.py::test_planted_points_are_counted_exactly"),
 ]  # fmt: skip
 
-MUTANTS = TAPE + CHECKER + OPERATIONS + DIFFUSION + TRAINING + GPU + SCORES
 GAN = [
     Mutant("9: statistics of real and generated batches mixed", "minigen/train/gan.py",
            "if self.config.separate_batches:", "if not self.config.separate_batches:",
@@ -548,5 +541,17 @@ GAN = [
            "test_gan_models.py::test_cos_sin_keeps_the_gaussian_law_and_lerp_does_not"),
 ]  # fmt: skip
 
-MUTANTS = TAPE + CHECKER + OPERATIONS + DIFFUSION + TRAINING + GPU + GAN
-MUTANTS = TAPE + CHECKER + OPERATIONS + DIFFUSION + CONDITIONAL + TRAINING + GPU
+MUTANTS = (
+    TAPE
+    + CHECKER
+    + OPERATIONS
+    + AUTOENCODERS
+    + VAE
+    + GAN
+    + DIFFUSION
+    + CONDITIONAL
+    + SCORES
+    + PICTURES
+    + TRAINING
+    + GPU
+)

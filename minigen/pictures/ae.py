@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from ..data import to_model_range
 from ..models.autoencoder import Dictionary
 from ..report import image_grid
+from . import PictureError
 
 
 def reconstructions(model, data, generator, n=12):
@@ -36,7 +37,7 @@ def reconstructions(model, data, generator, n=12):
 def atoms(model, data, generator, n=64):
     """The n atoms that the codes of the test images use most: what a linear decoder adds up. -> Figure
 
-    Red adds light, blue takes it away; each atom on its own scale. Raises ValueError for a decoder that is not linear.
+    Red adds light, blue takes it away; each atom on its own scale. Raises PictureError for a decoder that is not linear.
     """
     decoder = model.network.decoder
     if isinstance(decoder, Dictionary):
@@ -44,7 +45,7 @@ def atoms(model, data, generator, n=64):
     elif model.config.kind == "linear":
         weights = decoder.layers[0].weight.numpy()
     else:
-        raise ValueError(f"atoms are those of a linear decoder: kinds sparse and linear, got {model.config.kind!r}")
+        raise PictureError(f"atoms are those of a linear decoder: kinds sparse and linear, got {model.config.kind!r}")
     codes = model.encode(data.images)
     used = np.argsort(-np.abs(codes).mean(0) * np.linalg.norm(weights, axis=1))[:n]
     pictures = weights[used].reshape(-1, *model.image_shape).mean(-1)

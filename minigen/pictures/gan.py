@@ -12,14 +12,15 @@ from ..models.gan.losses import Minimax, NonSaturating
 from ..report import image_grid
 from ..tensor import Tensor
 from ..train.gan import GANTraining
+from . import PictureError
 
 PATHS = {"lerp": lerp, "cos, sin": cos_sin, "slerp": slerp}
 
 
 def need(wanted, what, model):
-    """Raises ValueError unless samples have so many axes: 3 for images, 1 for points."""
+    """Raises PictureError unless samples have so many axes: 3 for images, 1 for points."""
     if len(model.image_shape) != wanted:
-        raise ValueError(f"this picture shows {what}, but the model's samples have shape {model.image_shape}")
+        raise PictureError(f"this picture shows {what}, but the model's samples have shape {model.image_shape}")
 
 
 # ---------------------------------------------------------------- the generator
@@ -53,7 +54,7 @@ def classes(model, data, generator, columns=10):
     """A row for every class (infogan: code), a column for every z."""
     need(3, "images", model)
     if not model.classes:
-        raise ValueError(f"this picture shows classes, but the loss {model.config.loss} has none")
+        raise PictureError(f"this picture shows classes, but the loss {model.config.loss} has none")
     z = np.tile(truncated_normal((columns, model.latent), 0.0, generator), (model.classes, 1))
     return image_grid(model.generate(z, np.repeat(np.arange(model.classes), columns)), columns)
 
@@ -67,7 +68,7 @@ def judgement(model, data, generator, n=1000, cells=120):
     figure, (axes,) = row_of_panels(1)
     points = data.images[:n]
     if points.shape[1] != 2:
-        raise ValueError(f"this picture shows points in the plane, got points of {points.shape[1]} numbers")
+        raise PictureError(f"this picture shows points in the plane, got points of {points.shape[1]} numbers")
     reach = 1.3 * abs(points).max()
     line = np.linspace(-reach, reach, cells, dtype=np.float32)
     plane = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
@@ -114,7 +115,7 @@ def vanishing(model, data, generator, steps=400, every=10, batch_size=64):
 def toy(model, data, generator, frames=60):
     """Deck 000's "GAN example" as a film: the data, the generated density and the discriminator's curve."""
     if model.image_shape != (1,):
-        raise ValueError(f"this picture shows numbers, but the model's samples have shape {model.image_shape}")
+        raise PictureError(f"this picture shows numbers, but the model's samples have shape {model.image_shape}")
     task = trained_anew(model)
     batches = Batches(data.images, data.labels, model.config.batch_size, seed=model.config.seed)
     line = np.linspace(-4, 8, 200, dtype=np.float32)[:, None]
