@@ -44,9 +44,11 @@ class Stage:
 
 
 STAGES = {
-    "vae": Stage({"k": (1,), "steps": 330 * EPOCH, "lr": 2e-3}, 86.76),
-    "iwae5": Stage({"k": (5,), "steps": 90 * EPOCH, "lr": 2e-3}, 85.54),
-    "iwae50": Stage({"k": (50,), "steps": 20 * 2000, "batch_size": 30, "lr": 1e-3}, 84.78, begins_at="iwae5"),
+    "vae": Stage({"k": (1,), "steps": 420 * EPOCH, "lr": 3e-3}, 86.76),
+    "iwae5": Stage({"k": (5,), "steps": 140 * EPOCH, "lr": 3e-3}, 85.54),
+    "iwae50": Stage(
+        {"k": (50,), "resample": True, "steps": 20 * 1200, "batch_size": 50, "lr": 1e-3}, 84.78, begins_at="iwae5"
+    ),
 }
 
 

@@ -48,6 +48,10 @@ class MLPDecoder(nn.Module):
     def forward(self, z, label=None):
         return perceptron(beside(z, label), self.layers, self.activation).reshape(z.shape[0], *self.image_shape)
 
+    def begin_at(self, image):
+        """Answer about `image`, an array of image_shape, to any code before training: it is the last layer's bias."""
+        self.layers[-1].bias.assign(image.reshape(-1))
+
 
 class ConvEncoder(nn.Module):
     """Convolutions of stride 2 and a linear layer: x (N, H, W, C) -> (N, outputs).
@@ -90,6 +94,10 @@ class ConvDecoder(nn.Module):
         for conv, size in zip(self.convs, reversed(self.sizes[:-1])):
             x = conv(self.activation(x), size)
         return x
+
+    def begin_at(self, image):
+        """Answer about the mean pixel of `image`, an array of image_shape, to any code before training."""
+        self.convs[-1].bias.assign(image.mean((0, 1)))
 
 
 # ---------------------------------------------------------------- parts of the parts

@@ -5,11 +5,12 @@
     logistic    P(x) = F(x + 1/510) - F(x - 1/510),  F(t) = sigmoid((t - mean) / s)  x in {0, 1/255, ..., 1}
                 with F = 0 below the first of these values and 1 above the last, so that the 256 sum to 1
 
-All have the same three methods. A decoder gives `outputs` numbers for each channel of a pixel.
+All have the same methods. A decoder gives `outputs` numbers for each channel of a pixel.
 
     log_prob(x, y)        ln p(x | z) in nats, summed over the pixels
     mean(y)               the pixel to show: its mean (logistic: its median), in [0, 1] but for the Gaussian
     sample(y, generator)  a pixel drawn
+    outputs_at(mean)      outputs y whose pixel has about that mean (arrays), to begin training at
 
 Shapes   x array (M, H, W, C), Tensor y (M, H, W, C * outputs) -> log_prob (M,), mean and sample (M, H, W, C)
 Source   Kingma and Welling, 2014, appendix C; Salimans et al., PixelCNN++, ICLR 2017, eq. 2 (logistic);
@@ -17,6 +18,8 @@ Source   Kingma and Welling, 2014, appendix C; Salimans et al., PixelCNN++, ICLR
 """
 
 from math import log
+
+import numpy as np
 
 from .. import nn, ops
 from ..nn.module import Parameter
@@ -54,6 +57,10 @@ class Bernoulli(nn.Module):
 
     def sample(self, y, generator):
         return Tensor(generator.bernoulli(ops.sigmoid(y).data, y.shape, y.device).astype(y.dtype))
+
+    def outputs_at(self, mean):
+        p = np.clip(mean, 0.001, 0.999)
+        return np.log(p / (1 - p))
 
 
 class Gaussian(nn.Module):
@@ -94,6 +101,9 @@ class Gaussian(nn.Module):
         mean, logvar = self.mean_and_logvar(y)
         return mean + ops.exp(logvar * 0.5) * generator.normal(mean.shape, mean.dtype, mean.device)
 
+    def outputs_at(self, mean):
+        return np.concatenate([mean, 0 * mean], axis=2) if self.variance == "pixel" else mean
+
 
 class DiscretisedLogistic(nn.Module):
     """Each pixel is a logistic variable, rounded to one of the 256 grey values: a probability, of real images too.
@@ -129,6 +139,9 @@ class DiscretisedLogistic(nn.Module):
         u = Tensor(generator.uniform(mean.shape, mean.dtype, mean.device))
         drawn = mean + ops.exp(logscale) * (ops.log(u) - ops.log(1.0 - u))
         return Tensor((drawn.data.clip(0, 1) * 255).round() / 255)
+
+    def outputs_at(self, mean):
+        return np.concatenate([mean, 0 * mean], axis=2)
 
 
 def at_least(floor, x):

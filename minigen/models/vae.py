@@ -15,7 +15,7 @@ Source   Kingma and Welling, 2014, appendix C; Burda et al., 2016, section 5; So
 import numpy as np
 
 from .. import nn, ops
-from ..device import to_device
+from ..device import overwrite, to_device
 from ..nn import init
 from ..tensor import Tensor
 from .coders import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
@@ -44,10 +44,21 @@ class VAENetwork(nn.Module):
         else:
             self.encoder = ConvEncoder(image_shape, widths, 2 * latent, generator, classes=classes)
             self.decoder = ConvDecoder(latent, widths, parameters, generator, classes=classes)
+        self.centre = nn.Buffer(init.zeros(self.image_shape))
+
+    def begin_at(self, mean):
+        """Start from the data's mean image (H, W, C): the encoder sees x - mean, the decoder begins by answering it.
+
+        What can be learned stays the same, but it is learned sooner: inputs with a mean other than 0 stretch the loss
+        along one direction (LeCun et al., Efficient BackProp, 1998, section 4.3), and a decoder that begins at 1/2
+        everywhere spends its first epochs on finding the background.
+        """
+        overwrite(self.centre.data, mean)
+        self.decoder.begin_at(self.likelihood.outputs_at(mean))
 
     def encode(self, x, labels=None):
         """mu, logvar (N, D) of q(z | x)."""
-        return ops.split(self.encoder(x, self.one_hot(labels, x)), 2, axis=1)
+        return ops.split(self.encoder(x - self.centre.data, self.one_hot(labels, x)), 2, axis=1)
 
     def decode(self, z, labels=None):
         """y, the parameters of p(x | z)."""

@@ -37,7 +37,7 @@ def reconstructions(model, data, generator, n=12):
 def atoms(model, data, generator, n=64):
     """The n atoms that the codes of the test images use most: what a linear decoder adds up. -> Figure
 
-    Red adds light, blue takes it away; each atom on its own scale. Raises PictureError for a decoder that is not linear.
+    Red adds light, blue takes it away; each atom on its own scale. PictureError unless the decoder is linear.
     """
     decoder = model.network.decoder
     if isinstance(decoder, Dictionary):

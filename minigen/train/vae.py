@@ -302,6 +302,8 @@ class VAETraining(Task):
     def step(self, batches, index):
         """One step up the bound on one batch -> loss (minus the bound, nats an image), its terms, grad_norm and lr."""
         config, k = self.config, self.config.k_at(index)
+        if index == 0 and not self.network.centre.data.any():  # weights that were learned before stay as they are
+            self.network.begin_at((batches.images.mean(0) / 255).astype(np.float32))
         images, labels = batches.batch_at(index)
         x = self.model.pixels(images, self.generator)
         eps = self.generator.normal((len(x), k, config.latent), device=config.device)
