@@ -18,8 +18,8 @@ from minigen.metrics import recognise
 from minigen.train import GANConfig, load, resume, start
 
 POINTS = {
-    "arch": "mlp", "width": 64, "depth": 2, "latent": 8, "batch_size": 128, "steps": 3000, "lr": 1e-3, "d_lr": 1e-3,
-    "ema_decay": 0.99,
+    "arch": "mlp", "width": 64, "depth": 2, "latent": 8, "batch_size": 256, "steps": 3000, "lr": 2e-3, "d_lr": 2e-3,
+    "beta2": 0.99, "ema_decay": 0.995,
 }  # fmt: skip
 BASE = {
     "ring8": {**POINTS},
@@ -45,11 +45,11 @@ TRICKS = {
     "label flips 5%": {"label_flips": 0.05},
     "instance noise 0.3": {"instance_noise": 0.3},
     "labels (cgan)": {"loss": "cgan"},
-    "gradient penalty r1": {"penalty": "r1", "penalty_weight": 0.3},
+    "gradient penalty r1": {"penalty": "r1", "penalty_weight": 0.1},
     "gradient penalty dragan": {"penalty": "dragan", "penalty_weight": 1.0},
     "gradient penalty wgan-gp, and its loss": {"loss": "wgan-gp", "penalty_weight": 1.0},
     "minibatch standard deviation": {"minibatch_std": True},
-    "r1 and minibatch standard deviation": {"penalty": "r1", "penalty_weight": 0.3, "minibatch_std": True},
+    "r1 and minibatch standard deviation": {"penalty": "r1", "penalty_weight": 0.1, "minibatch_std": True},
 }
 TRUNCATION = (2.0, 1.0, 0.5)  # of the samples of the first row: no training of its own
 

@@ -4,6 +4,8 @@
 anew by the run's settings, to show what a finished run no longer does: a minute or so each.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from ..data import Batches
@@ -80,13 +82,13 @@ def judgement(model, data, generator, n=1000, cells=120):
     return figure
 
 
-def vanishing(model, data, generator, steps=400, every=10, batch_size=64):
+def vanishing(model, data, generator, steps=400, every=10, batch_size=64, d_lr=3e-3):
     """Deck 000: fix the generator, go on training the discriminator, and watch the generator's gradient go.
 
-    The run's generator as it is, a new discriminator; the norm of dL_G / d(weights of G) for the minimax and for the
-    non-saturating loss, after every tenth step.
+    The run's generator as it is, a new discriminator with learning rate d_lr; the norm of dL_G / d(weights of G) for
+    the minimax and for the non-saturating loss, after every tenth step.
     """
-    task = trained_anew(model, steps)
+    task = trained_anew(model, steps=steps, d_lr=d_lr)
     task.G.load_state_dict(model.G.state_dict())
     task.noise, batches = 0.0, Batches(data.images, data.labels, batch_size, seed=0)
     norms: dict[str, list[float]] = {"minimax": [], "non-saturating": []}
@@ -164,11 +166,9 @@ def evolution(model, data, generator, moments=6, n=1500):
 # ---------------------------------------------------------------- parts
 
 
-def trained_anew(model, steps=None):
-    """A new GANTraining by the model's settings."""
-    from dataclasses import replace
-
-    return GANTraining(replace(model.config, steps=steps or model.config.steps), model.image_shape)
+def trained_anew(model, **changes):
+    """A new GANTraining by the model's settings, some of them changed."""
+    return GANTraining(replace(model.config, **changes), model.image_shape)
 
 
 def row_of_panels(n):
