@@ -190,7 +190,7 @@ def test_train_resume_sample_from_the_shell(minigen, tiny_flags):
     assert "steps must be at most 8" in err
     code, out, _ = minigen("sample", "--n", "2", "runs/ddpm-1", "--help")
     assert code == 0
-    assert all(f"--{entry.name} " in out for entry in fields(DDPM.Sampling))
+    assert all(f"--{entry.name.replace('_', '-')} " in out for entry in fields(DDPM.Sampling))
     code, _, err = minigen("sample", "runs/ddpm-1", "--sampler", "dimm")
     assert code == 2
     assert "did you mean 'ddim'" in err
@@ -306,7 +306,13 @@ def test_profile_shows_where_a_step_goes_and_leaves_the_run_alone(minigen, tiny_
 def test_data_list_and_check(minigen, data_dir):
     code, out, _ = minigen("data", "list")
     assert code == 0
-    assert [line.split()[0] for line in out.splitlines()] == ["mnist-mini", "mnist", "fashion-mnist", "cifar10"]
+    assert [line.split()[0] for line in out.splitlines()] == [
+        "mnist-mini",
+        "mnist-mini-color",
+        "mnist",
+        "fashion-mnist",
+        "cifar10",
+    ]
     code, out, _ = minigen("data", "check", "mnist-mini")
     assert code == 0
     assert [line.split()[0] for line in out.splitlines()] == ["ok"] * 4

@@ -20,7 +20,7 @@ from .softmax import log_softmax
 
 
 class Loss(Fused):
-    """The elements of a loss, or one number of them, their sum or mean.
+    """The elements of a loss, y (*), or one number of them: L = sum y, or mean y.
 
     Summed here, neither the elements nor their gradients, all alike, pass over the tape. A subclass writes `elements`,
     `elements_grad` and `composed_elements`, which are `forward`, `backward_fast` and `composed` element by element.
