@@ -65,6 +65,7 @@ def dispatch(name, *args, **kwargs):
     return implementation(*(args if name in AS_THEY_ARE else map(_plain, args)), **kwargs)
 
 
+@cache
 def kernel(name, dialect):
     """The Python function that implements a kernel in a dialect."""
     try:
@@ -76,7 +77,9 @@ def kernel(name, dialect):
 
 
 def _dialect(args):
-    forced, on_gpu = _forced.get(), any(hasattr(a, "__cuda_array_interface__") for a in args)
+    """Looking for an attribute that is missing takes long, so NumPy's arrays, which most are, are not asked for it."""
+    others = [a for a in args if type(a) is not np.ndarray]
+    forced, on_gpu = _forced.get(), any(hasattr(a, "__cuda_array_interface__") for a in others)
     if forced and on_gpu != (forced == "cuda") and (on_gpu or any(isinstance(a, np.ndarray) for a in args)):
         raise TypeError(f"use_kernels({forced!r}) does not fit arrays {'on the GPU' if on_gpu else 'of NumPy'}")
     return forced or ("cuda" if on_gpu else "numba" if _numba_installed() else "numpy")

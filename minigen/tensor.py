@@ -170,19 +170,20 @@ def as_tensors(name, inputs):
         first = next((Tensor(x) for x in inputs if hasattr(x, "dtype") and getattr(x, "ndim", 0)), None)
     tensors = []
     for i, x in enumerate(inputs):
-        if isinstance(x, (bool, int, float, np.generic)):
-            like = first.data if first is not None else np.empty(0, np.float32)
-            x = Tensor(device_of(like).xp.asarray(x, dtype=like.dtype))
-        elif not isinstance(x, Tensor):
+        if not isinstance(x, Tensor):
+            if isinstance(x, (bool, int, float, np.generic)):
+                like = first.data if first is not None else np.empty(0, np.float32)
+                x = device_of(like).xp.asarray(x, dtype=like.dtype)
             x = Tensor(x)
-        if first is not None and x.dtype != first.dtype:
-            raise TypeError(
-                f"{name}: input {i} is {x.dtype} but another input is {first.dtype}; convert one with .astype"
-            )
-        if first is not None and type(x.data) is not type(first.data) and x.device != first.device:
-            raise TypeError(
-                f"{name}: input {i} is on {x.device} but another input is on {first.device}; move one with .to"
-            )
+        if first is not None and x is not first:
+            if x.dtype != first.dtype:
+                raise TypeError(
+                    f"{name}: input {i} is {x.dtype} but another input is {first.dtype}; convert one with .astype"
+                )
+            if type(x.data) is not type(first.data) and x.device != first.device:
+                raise TypeError(
+                    f"{name}: input {i} is on {x.device} but another input is on {first.device}; move one with .to"
+                )
         tensors.append(x)
     return tensors
 
