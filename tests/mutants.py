@@ -363,6 +363,9 @@ VAE = [
            "    s = (v * log_w).sum(1)\n"
            "    return s + (ops.log(ops.exp(log_w - top).mean(1)) + top.reshape(len(top)) - s).detach()",
            "test_bounds.py::test_the_gradient_weights_each_sample_by_its_normalised_weight_held_constant"),
+    Mutant("11: the path gradient through q's own parameters too", "minigen/models/bounds.py",
+           "mu, logvar = mu.detach().reshape(n, 1, d), logvar.detach()", "mu, logvar = mu.reshape(n, 1, d), logvar",
+           "test_bounds.py::test_the_path_gradient_is_right_on_average_and_0_at_the_posterior_for_every_sample"),
     Mutant("the mean of the logs for the log of the mean", "minigen/models/bounds.py",
            "ops.log(ops.exp(log_w - top).mean(1)) + top", "(log_w - top).mean(1) + top",
            "test_bounds.py::test_the_bound_of_k_is_the_log_of_the_mean_weight_at_any_size"),

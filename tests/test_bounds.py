@@ -82,6 +82,28 @@ def test_the_sampled_kl_is_the_formula_on_average():
     assert (abs(found - bounds.kl_to_prior(mu, logvar).data) < 4 * error).all()
 
 
+def test_the_path_gradient_is_right_on_average_and_0_at_the_posterior_for_every_sample():
+    """Its value is that of the sampled KL, its mean gradient that of the formula; at the posterior no noise is left."""
+    n = 100_000
+    mu, logvar = (Tensor(np.full((n, 1), v), requires_grad=True) for v in (0.7, -0.6))
+    eps = Tensor(Generator(9).normal((n, 1, 1), np.float64))
+    z = bounds.reparametrise(mu, logvar, eps)
+    kl = bounds.path_kl_to_prior(z, mu, logvar)
+    assert abs(kl.data - bounds.sampled_kl_to_prior(z, eps, logvar).data).max() < 1e-12
+    expected = grad(bounds.kl_to_prior(mu, logvar).sum(), [mu, logvar])
+    for found, known_ in zip(grad(kl.sum(), [mu, logvar]), expected):
+        assert abs(found.data.mean() - known_.data.mean()) < 4 * found.data.std() / n**0.5
+
+    x, model, eps = known.data(4), known.vae(), Tensor(Generator(1).normal((4, 1, 2), np.float64))
+    log_px, z, mu, logvar = model.encode_and_decode(x, eps)
+    encoder = model.network.encoder.parameters()
+    by_path = grad((log_px - bounds.path_kl_to_prior(z, mu, logvar).sum(1, keepdims=True)).sum(), encoder)
+    assert max(abs(g.data).max() for g in by_path) < 1e-12
+    log_px, z, mu, logvar = model.encode_and_decode(x, eps)
+    usual = grad((log_px - bounds.kl_to_prior(mu, logvar).sum(1, keepdims=True)).sum(), encoder)
+    assert max(abs(g.data).max() for g in usual) > 0.1
+
+
 def test_log_ratio_is_the_difference_of_two_log_densities():
     rng = np.random.default_rng(4)
     mu, logvar, eps = rng.standard_normal((3, 2)), rng.standard_normal((3, 2)), rng.standard_normal((3, 5, 2))

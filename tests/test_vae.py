@@ -379,7 +379,7 @@ def test_a_label_chooses_the_class_and_without_one_they_take_turns():
 RUNS = {
     "elbo, then iwae": {"k": (1, 3)},
     "conditional, convolutional, warm-up": {
-        "network": "conv", "channels": (4,), "classes": 10, "kl_warmup": 5, "free_bits": 0.1, "kl": "sampled",
+        "network": "conv", "channels": (4,), "classes": 10, "kl_warmup": 5, "free_bits": 0.1, "kl": "path",
     },
     "iwae, resampled": {"k": (4,), "resample": True},
     "gaussian with a learned variance": {"likelihood": "gaussian", "variance": "shared"},

@@ -77,6 +77,19 @@ def sampled_kl_to_prior(z, eps, logvar):
     return log_ratio(z, eps, logvar).mean(1)
 
 
+def path_kl_to_prior(z, mu, logvar):
+    """The same mean with q's own mu and sigma held constant: the gradient comes by way of z only -> (N, D)
+
+    What is left out, E d ln q(z; mu, sigma) / d(mu, sigma), is 0; its samples are not. So the gradient is right on
+    average, and where q is the posterior it is 0 for every sample, not only on average.
+    Source: Roeder et al., Sticking the Landing, NeurIPS 2017, section 3
+    """
+    n, _, d = z.shape
+    mu, logvar = mu.detach().reshape(n, 1, d), logvar.detach().reshape(n, 1, d)
+    away = z - mu
+    return ((z * z - away * away * ops.exp(-logvar) - logvar) * 0.5).mean(1)
+
+
 def elbo(log_px, kl):
     """E ln p(x | z) - KL of each row, from log_px (N, K) and the KL in each dimension (N, D) -> (N,)"""
     return log_px.mean(1) - kl.sum(1)

@@ -31,6 +31,7 @@ from .task import Task, check_finite
 
 LIKELIHOODS = ("bernoulli", "gaussian", "logistic")
 BINARISE = ("auto", "dynamic", "threshold", "none", "grey")
+KL = ("formula", "sampled", "path")
 ROWS = 5000  # latent samples decoded at once when a likelihood is estimated
 
 
@@ -67,7 +68,7 @@ class VAEConfig(TrainConfig):
     resample: bool = setting(
         False, "k above 1: the gradient through one sample an image, drawn by its weight: three times as fast, noisier"
     )
-    kl: str = setting("formula", "how the KL of the ELBO is found", choices=("formula", "sampled"))
+    kl: str = setting("formula", "how the KL of the ELBO is found, see models/bounds.py", choices=KL)
     beta: float = setting(1.0, "weight of the KL; 0: reconstruction only", at_least=0)
     reconstruction: float = setting(1.0, "weight of ln p(x|z); 0: KL only", at_least=0)
     kl_warmup: int = setting(0, "steps over which the weight of the KL rises from 0", at_least=0)
@@ -228,8 +229,11 @@ class VAE:
         """
         eps, config = Tensor(eps), self.config
         log_px, z, mu, logvar = self.encode_and_decode(x, eps, labels)
-        sampled = config.kl == "sampled"
-        kl = bounds.sampled_kl_to_prior(z, eps, logvar) if sampled else bounds.kl_to_prior(mu, logvar)
+        if config.kl == "formula":
+            kl = bounds.kl_to_prior(mu, logvar)
+        else:
+            sampled = config.kl == "sampled"
+            kl = bounds.sampled_kl_to_prior(z, eps, logvar) if sampled else bounds.path_kl_to_prior(z, mu, logvar)
         fit, cost = log_px.mean(), bounds.free_bits(kl, config.free_bits)
         return fit * config.reconstruction - cost * beta, fit, kl.sum(1).mean()
 
