@@ -286,8 +286,8 @@ CONDITIONAL = [
     Mutant("the picture's own noise is forgotten", "minigen/diffusion/editing.py",
            "missing = 1 - alpha_bar - alpha_bar * noise**2", "missing = 1 - alpha_bar",
            "test_editing.py::test_restoring_a_noisy_picture_reaches_the_conditional_law"),
-    Mutant("1: SDEdit noised to a level and drawn from the one below", "minigen/diffusion/editing.py",
-           "from_level=level, clip_x0", "from_level=level // 2, clip_x0",
+    Mutant("1: SDEdit noised to a level and drawn from another", "minigen/diffusion/editing.py",
+           "levels_of(image, level)", "levels_of(image, level // 2)",
            "test_editing.py::test_sdedit_is_noise_and_then_the_posterior"),
 ]  # fmt: skip
 

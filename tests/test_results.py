@@ -36,6 +36,16 @@ def test_the_main_job_takes_at_most_five_minutes_and_half_its_samples_are_recogn
         assert min(ddpm[seed]["classes"]) >= 0.04 and max(ddpm[seed]["classes"]) <= 0.20
 
 
+def test_guidance_makes_samples_show_the_class_that_was_asked_for():
+    """Unguided it is chance, 1 in 10; each scale below 4 is surer than the one before, at the price of variety."""
+    figures = json.loads((RESULTS / "guidance.json").read_text())["figures"]
+    rows = [figures[f"scale {scale}"] for scale in ("0", "0.5", "1", "2", "4")]
+    assert abs(rows[0]["accuracy"] - 0.1) < 4 * (0.1 * 0.9 / figures["samples"]) ** 0.5
+    assert all(a["accuracy"] < b["accuracy"] for a, b in zip(rows, rows[1:]))
+    assert all(a["spread"] > b["spread"] for a, b in zip(rows, rows[1:]))
+    assert rows[-1]["accuracy"] > 0.8
+
+
 @pytest.mark.slow
 def test_the_main_job_measured_again(tmp_path):
     """One seed from a cold cache, as in the README's table; five to six minutes."""
