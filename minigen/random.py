@@ -14,6 +14,7 @@ number labels) and 2 (text labels) of its parent's key, so no draw ever shows it
 Source   Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC'11, section 2 (streams by key)
 """
 
+import operator
 import hashlib
 from functools import partial
 from math import prod
@@ -127,7 +128,7 @@ class Generator:
         return words
 
     def _advance(self, n):
-        self.counter += -(-n // 4)
+        self.counter += -(-int(n) // 4)  # a NumPy integer would make one of the counter, which may then overflow
 
 
 def _whole_number(name, value):

@@ -539,7 +539,7 @@ GAN = [
     Mutant("the generator's step trains the discriminator", "minigen/train/gan.py",
            'self._descend("generator", loss,', 'self._descend("discriminator", loss,',
            "test_gan_training.py::test_each_player_changes_its_own_weights_only"),
-    Mutant("lerp in place of cos and sin", "minigen/models/gan/latent.py",
+    Mutant("lerp in place of cos and sin", "minigen/models/latent.py",
            "return np.cos(s * np.pi / 2) * z1 + np.sin(s * np.pi / 2) * z2", "return (1 - s) * z1 + s * z2",
            "test_gan_models.py::test_cos_sin_keeps_the_gaussian_law_and_lerp_does_not"),
 ]  # fmt: skip

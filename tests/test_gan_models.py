@@ -10,7 +10,6 @@ from scipy.stats import kstest, truncnorm
 
 from minigen import check_grads, grad, nn, ops
 from minigen.models.gan.dcgan import DCGANDiscriminator, DCGANEncoder, DCGANGenerator
-from minigen.models.gan.latent import cos_sin, lerp, slerp, truncated_normal, truncated_variance
 from minigen.models.gan.layers import MinibatchStd, SpectralNorm, with_labels
 from minigen.models.gan.losses import LOSSES
 from minigen.models.gan.mlp import (
@@ -21,6 +20,7 @@ from minigen.models.gan.mlp import (
     MLPGenerator,
     ShiftGenerator,
 )
+from minigen.models.latent import cos_sin, lerp, slerp, truncated_normal, truncated_variance
 from minigen.random import Generator
 from minigen.tensor import Tensor
 

@@ -93,6 +93,13 @@ def test_a_permutation_holds_every_index_once(n):
     assert sorted(Generator(8).permutation(n).tolist()) == list(range(n))
 
 
+def test_numpys_integers_leave_the_counter_a_number_without_limit():
+    rng = Generator(2**63, 2**70)
+    rng.permutation(np.int64(5))
+    assert type(rng.counter) is int
+    assert rng.uniform((3,)).shape == (3,)
+
+
 @pytest.mark.parametrize("name", DRAWS)
 @given(n=st.integers(0, 50), start=st.integers(0, 2**40))
 def test_the_counter_moves_by_a_quarter_of_the_words_used_rounded_up(name, n, start):

@@ -22,11 +22,11 @@ from minigen.diffusion import (
     heun_sample,
     interpolate,
     make_schedule,
-    slerp,
 )
 from minigen.diffusion.inversion import invert_step
 from minigen.diffusion.samplers import ddim_step, predict
 from minigen.diffusion.solvers import dpm_solver_step
+from minigen.models.latent import slerp
 from minigen.random import Generator
 
 SOLVERS = {"euler": euler_sample, "heun": heun_sample, "dpm++": dpm_solver_sample}

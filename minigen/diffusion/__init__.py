@@ -7,7 +7,7 @@ samplers.py     solvers.py       from noise to data: DDPM and DDIM; solvers of t
 inversion.py                     from data to its noise, and between two images
 """
 
-from .inversion import ddim_invert, interpolate, slerp
+from .inversion import ddim_invert, interpolate
 from .likelihood import bound
 from .objective import Objective
 from .process import GaussianDiffusion
@@ -40,5 +40,4 @@ __all__ = [
     "heun_sample",
     "interpolate",
     "make_schedule",
-    "slerp",
 ]

@@ -19,8 +19,8 @@ Between two images: mixed at a level t where both are noisy and denoised from t,
                                                                          mix of two would have less variance
     x_T = slerp(inverse of x0_a, inverse of x0_b, f)                     Song, section 5.3 and figure 6
 
-Slerp goes round the sphere on which Gaussian noise of high dimension lies; the straight line would cut through it, and
-at its midpoint has half the variance.
+Slerp (models/latent.py) goes round the sphere on which Gaussian noise of high dimension lies; the straight line would
+cut through it, and at its midpoint has half the variance.
 
 Source   Song, Meng and Ermon, DDIM, 2021, sections 4.3, 5.3, 5.4, appendix D.5; Ho et al., DDPM, 2020, section 4.4;
          slerp: Shoemake, SIGGRAPH 1985; deck 003 "From DDPM to DDIM"
@@ -63,23 +63,6 @@ def invert_step(process, model, x, next_level, level, rounds=1):
         else:
             guess = (x - x0 * a_next) * (b / b_next) + x0 * a
     return guess
-
-
-def slerp(a, b, fraction):
-    """The point at `fraction` of the way from a to b on the great circle between them.   a, b (N, ...) -> (N, ...)
-
-    sin((1 - f) w) / sin w a + sin(f w) / sin w b, with w the angle between a and b, for each sample; the straight line
-    where they are (nearly) parallel.
-    """
-    xp, axes = device_of(a).xp, tuple(range(1, a.ndim))
-    norms = xp.sqrt((a * a).sum(axes, keepdims=True) * (b * b).sum(axes, keepdims=True))
-    cosine = ((a * b).sum(axes, keepdims=True) / xp.maximum(norms, 1e-30)).clip(-1, 1)
-    angle = xp.arccos(cosine)
-    parallel = xp.sin(angle) < 1e-4
-    sine = xp.where(parallel, 1, xp.sin(angle))
-    left = xp.where(parallel, 1 - fraction, xp.sin((1 - fraction) * angle) / sine)
-    right = xp.where(parallel, fraction, xp.sin(fraction * angle) / sine)
-    return (left * a + right * b).astype(a.dtype)
 
 
 def interpolate(process, model, a, b, fraction, level, generator, steps=50, clip_x0=False):

@@ -18,9 +18,10 @@ import numpy as np
 
 from ..autograd import no_grad
 from ..data import to_model_range
-from ..diffusion import SAMPLERS, ddim_invert, ddim_levels, ddim_sample, ddim_step, slerp
+from ..diffusion import SAMPLERS, ddim_invert, ddim_levels, ddim_sample, ddim_step
 from ..diffusion.likelihood import bits_per_dim, reverse_term
 from ..diffusion.samplers import estimates, predict
+from ..models.latent import slerp
 from ..report import image_grid
 from ..tensor import Tensor
 from .style import new_figure, plain, show_rows

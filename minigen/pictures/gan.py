@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from ..data import Batches
-from ..models.gan.latent import cos_sin, lerp, slerp, truncated_normal
 from ..models.gan.losses import Minimax, NonSaturating
+from ..models.latent import cos_sin, lerp, slerp, truncated_normal
 from ..report import image_grid
 from ..tensor import Tensor
 from ..train.gan import GANTraining

@@ -15,9 +15,9 @@ from .. import ops
 from ..autograd import no_grad
 from ..data import to_model_range
 from ..device import device_of, to_device
-from ..models.gan.latent import truncated_normal
 from ..models.gan.penalties import PENALTIES, refuse_batch_norm
 from ..models.gan.verdict import Verdict
+from ..models.latent import truncated_normal
 from ..nn import BatchNorm
 from ..optim import EMA, AdamW, warmup_cosine
 from ..random import Generator

@@ -5,12 +5,15 @@
     cos_sin          cos(a) z1 + sin(a) z2   a = s pi / 2: independent N(0, I) ends give N(0, I) at every s, exactly
     slerp            along the great circle  keeps the norm of ends that have one norm; for others it runs between them
 
-Shapes   z1, z2 (*, D) arrays, s a number in [0, 1] -> (*, D)
-Source   deck 000, "Trick 2: Truncation", "Interpolation"; Brock et al., ICLR 2019, section 3.1; White, 2016 (slerp)
+Shapes   z1, z2 (N, ...) arrays, s a number in [0, 1] -> (N, ...)
+Source   deck 000, "Trick 2: Truncation", "Interpolation"; Brock et al., ICLR 2019, section 3.1; slerp: Shoemake,
+         SIGGRAPH 1985; Song et al., DDIM, 2021, section 5.3
 """
 
 import numpy as np
 from scipy.special import ndtr, ndtri
+
+from ..device import device_of
 
 
 def truncated_normal(shape, tau, generator):
@@ -45,12 +48,16 @@ def cos_sin(z1, z2, s):
 
 
 def slerp(z1, z2, s):
-    """sin((1 - s) w) / sin(w) z1 + sin(s w) / sin(w) z2, w the angle between z1 and z2 (lerp where that is 0)."""
-    cosine = (z1 * z2).sum(-1, keepdims=True) / (
-        np.linalg.norm(z1, axis=-1, keepdims=True) * np.linalg.norm(z2, axis=-1, keepdims=True)
-    )
-    w = np.arccos(np.clip(cosine, -1, 1))
-    near = np.sin(w) < 1e-6
-    safe = np.where(near, 1.0, np.sin(w))
-    curved = (np.sin((1 - s) * w) * z1 + np.sin(s * w) * z2) / safe
-    return np.where(near, lerp(z1, z2, s), curved).astype(z1.dtype)
+    """sin((1 - s) w) / sin(w) z1 + sin(s w) / sin(w) z2, w the angle between the two samples (lerp where that is 0).
+
+    z1, z2 (N, ...): latent vectors or whole images of noise, of NumPy or CuPy
+    """
+    xp, axes = device_of(z1).xp, tuple(range(1, z1.ndim))
+    norms = xp.sqrt((z1 * z1).sum(axes, keepdims=True) * (z2 * z2).sum(axes, keepdims=True))
+    cosine = (z1 * z2).sum(axes, keepdims=True) / xp.maximum(norms, 1e-30)
+    angle = xp.arccos(cosine.clip(-1, 1))
+    parallel = xp.sin(angle) < 1e-4
+    sine = xp.where(parallel, 1, xp.sin(angle))
+    left = xp.where(parallel, 1 - s, xp.sin((1 - s) * angle) / sine)
+    right = xp.where(parallel, s, xp.sin(s * angle) / sine)
+    return (left * z1 + right * z2).astype(z1.dtype)
