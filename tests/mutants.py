@@ -278,7 +278,7 @@ CONDITIONAL = [
            "test_editing.py::test_repaint_is_exact_where_the_pixels_are_independent"),
     Mutant("what is known is put in without its noise", "minigen/diffusion/editing.py",
            "project(fresh()) * math.sqrt(missing)", "project(fresh()) * 0",
-           "test_editing.py::test_resampling_brings_repaint_to_the_conditional_law"),
+           "test_editing.py::test_what_is_put_in_has_the_law_of_x_t"),
     Mutant("up by the wrong share", "minigen/diffusion/editing.py",
            "return x * math.sqrt(kept) + noise * math.sqrt(1 - kept)",
            "return x * math.sqrt(kept) + noise * math.sqrt(1 - process.schedule.alpha_bar[next_level])",

@@ -119,6 +119,19 @@ def test_drawn_pictures_have_the_moments_that_were_carried_through():
     assert x[:, 1].var() == pytest.approx(covariance[1, 1], rel=5 * np.sqrt(2 / n))
 
 
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_what_is_put_in_has_the_law_of_x_t(noise):
+    """y = x0 + noise n, scaled, and the rest of the level's noise: mean sqrt(alpha_bar) x0, variance 1 - alpha_bar."""
+    alpha_bar, y = 0.6, np.array([[1.2, 0.0]])
+    offset, (kept, _, fresh) = affine(
+        lambda x, z, fresh: with_known(x, y, pixels(FIRST), alpha_bar, noise, lambda: fresh)
+    )
+    assert offset[0] == pytest.approx(np.sqrt(alpha_bar) * 1.2, rel=1e-12)
+    assert fresh[0, 0] ** 2 + alpha_bar * noise**2 == pytest.approx(1 - alpha_bar, rel=1e-12)
+    np.testing.assert_array_equal(kept, np.diag([0.0, 1.0]))
+    assert not fresh[1].any()
+
+
 # ---------------------------------------------------------------- restoration
 
 
