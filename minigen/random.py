@@ -14,7 +14,6 @@ number labels) and 2 (text labels) of its parent's key, so no draw ever shows it
 Source   Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC'11, section 2 (streams by key)
 """
 
-import operator
 import hashlib
 from functools import partial
 from math import prod
@@ -76,6 +75,7 @@ class Generator:
         The order that sorts n random 64-bit keys. Two keys are equal, and their order not random,
         with probability below n^2 / 2^65.
         """
+        n = index(n)  # Python's integers have no limit, the counter of a NumPy one would
         if n < 0:
             raise ValueError(f"permutation needs n >= 0, got n={n}")
         words = self._words(2 * n).astype(np.uint64)
@@ -128,7 +128,7 @@ class Generator:
         return words
 
     def _advance(self, n):
-        self.counter += -(-int(n) // 4)  # a NumPy integer would make one of the counter, which may then overflow
+        self.counter += -(-n // 4)
 
 
 def _whole_number(name, value):
@@ -143,4 +143,4 @@ def _size(shape):
     shape = (shape,) if isinstance(shape, (int, np.integer)) else tuple(shape)
     if any(axis < 0 for axis in shape):
         raise ValueError(f"shape must not hold negative lengths, got {shape}")
-    return shape, prod(shape)
+    return shape, prod(map(int, shape))
