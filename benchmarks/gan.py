@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from minigen.data import GRID25, RING8
+from minigen.data import MODES
 from minigen.metrics import recognise
 from minigen.train import GANConfig, load, resume, start
 
@@ -26,7 +26,6 @@ BASE = {
     "grid25": {**POINTS},
     "mnist": {"arch": "dcgan", "channels": 32, "latent": 64, "batch_size": 64, "steps": 4000, "ema_decay": 0.999},
 }
-MODES = {"ring8": RING8, "grid25": GRID25}
 SAMPLES = {"ring8": 2500, "grid25": 2500, "mnist": 2000}
 
 NOTHING = {"g_norm": "none", "d_norm": "none"}  # what the tricks are added to, one at a time

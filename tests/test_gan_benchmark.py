@@ -51,7 +51,6 @@ def test_the_table_shows_means_and_ranges_of_what_is_there():
 
 
 def test_scores_of_true_points_cover_every_mode():
-    pytest.importorskip("minigen.metrics.modes")
     points, _ = gan.MODES["grid25"].sample(2500, Generator(0))
     row = gan.score_points(points, "grid25")
     assert (row["modes"], row["of"]) == (25, 25)

@@ -9,6 +9,7 @@ import pytest
 
 from minigen import nn, ops
 from minigen.data import RING8, to_model_range
+from minigen.metrics import count_modes
 from minigen.models.gan.losses import LOSSES
 from minigen.models.gan.verdict import Verdict
 from minigen.random import Generator
@@ -49,6 +50,18 @@ def differ(a, b):
 
 
 # ---------------------------------------------------------------- a step
+
+
+def test_modes_are_counted_where_they_are_known_and_counting_changes_nothing(monkeypatch):
+    steps = {}
+    for every in (2, 3):
+        monkeypatch.setattr(GANTraining, "MODES_EVERY", every)
+        task, batches = GANTraining(config(), (2,)), ring()
+        steps[every] = [task.step(batches, index) for index in (0, 1)]
+    points = task.sample(1000, Generator(task.config.seed).child("modes"))
+    found = count_modes(points, RING8)
+    assert (steps[2][1].pop("modes"), steps[2][1].pop("near")) == (found.covered, found.near)
+    assert steps[2] == steps[3]
 
 
 def test_k_steps_of_the_discriminator_take_k_batches_and_one_of_the_generator_none():

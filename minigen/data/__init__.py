@@ -7,12 +7,13 @@ from .idx import IdxError, read_idx, write_idx
 from .prefetch import Prefetched
 from .registry import DATA_SETS
 from .sets import ImageSet, check, class_count, load, to_model_range, to_uint8
-from .toy import GAUSSIAN1D, GRID25, RING8, TOY_SETS, Mixture1d, Modes, PointSet
+from .toy import GAUSSIAN1D, GRID25, MODES, RING8, TOY_SETS, Mixture1d, Modes, PointSet
 
 __all__ = [
     "DATA_SETS",
     "GAUSSIAN1D",
     "GRID25",
+    "MODES",
     "RING8",
     "TOY_SETS",
     "Batches",

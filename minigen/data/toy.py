@@ -57,6 +57,7 @@ def _grid(k, spacing):
 
 RING8 = Modes(_ring(8, radius=2.0), sigma=0.02)
 GRID25 = Modes(_grid(5, spacing=2.0), sigma=0.05)
+MODES = {"ring8": RING8, "grid25": GRID25}
 GAUSSIAN1D = Modes(np.array([[3.0]]), sigma=1.0)  # the data of deck 000's "GAN example"
 
 # ---------------------------------------------------------------- curves and squares

@@ -13,8 +13,9 @@ import numpy as np
 
 from .. import ops
 from ..autograd import no_grad
-from ..data import to_model_range
+from ..data import MODES, to_model_range
 from ..device import device_of, to_device
+from ..metrics import count_modes
 from ..models.gan.penalties import PENALTIES, refuse_batch_norm
 from ..models.gan.verdict import Verdict
 from ..models.latent import truncated_normal
@@ -114,6 +115,8 @@ class GANTraining(Task):
     with pairs for data, would replace these two.
     """
 
+    MODES_EVERY = 100  # steps between counts of the modes
+
     def __init__(self, config, image_shape):
         self.config, self.generator = config, Generator(config.seed)
         self.model = GAN(config, image_shape, self.generator)
@@ -153,7 +156,14 @@ class GANTraining(Task):
         self.remark = self.watch.look(self.loss, *seen)
         if self.remark and self.config.stop_when_lost:
             raise Diverged(f"step {index + 1}: {self.remark}")
-        return {**metrics, "lr": rate}
+        return {**metrics, **self.modes_found(index + 1), "lr": rate}
+
+    def modes_found(self, step):
+        """Every so many steps, where the data's modes are known: how many samples cover, and the share near one."""
+        if self.config.data not in MODES or step % self.MODES_EVERY:
+            return {}
+        found = count_modes(self.sample(1000, Generator(self.config.seed).child("modes")), MODES[self.config.data])
+        return {"modes": found.covered, "near": found.near}
 
     def _learning_rate(self, index):
         warmup = min(self.config.warmup, self.config.steps // 10)
