@@ -17,7 +17,7 @@ from minigen.data import Batches, Prefetched
 from minigen.device import NoGPU, device, to_device
 from minigen.diffusion import GaussianDiffusion, make_schedule
 from minigen.optim import EMA, SGD, Adam, AdamW, RMSprop
-from minigen.train import MODELS, RunFolder, load, start
+from minigen.train import MODELS, AEConfig, GANConfig, RunFolder, VAEConfig, load, start
 from minigen.train.start import prepare
 
 pytestmark = pytest.mark.skipif(build.missing() is not None, reason=str(build.missing()))
@@ -168,10 +168,36 @@ def three_steps(settings):
     return metrics, task
 
 
-def test_three_steps_of_ddpm_give_the_losses_of_the_cpu(data_dir, cupy):
-    expected, _ = three_steps(config(data_dir, steps=STEPS))
-    actual, task = three_steps(config(data_dir, steps=STEPS, device="cuda"))
-    assert {p.device for p in task.network.parameters()} == {"cuda"}
+def settings_of(kind, data_dir, **changes):
+    """Small settings of one kind of model."""
+    images = {"data": "mnist", "data_dir": str(data_dir), "batch_size": 8}
+    points = {"data": "ring8", "batch_size": 16, "arch": "mlp", "width": 16, "depth": 2, "latent": 3}
+    return {
+        "ddpm": lambda **more: config(data_dir, **more),
+        "ddpm, classes": lambda **more: config(data_dir, condition="class", **more),
+        "ddpm, tokens and image": lambda **more: config(data_dir, condition="hybrid", **more),
+        "ddpm, learned variance": lambda **more: config(data_dir, variance="learned", **more),
+        "ae, conv": lambda **more: AEConfig(**images, kind="conv", channels=(4, 8), code=3, **more),
+        "ae, sparse": lambda **more: AEConfig(**images, kind="sparse", atoms=16, **more),
+        "vae, mlp": lambda **more: VAEConfig(**images, hidden=(16,), latent=3, **more),
+        "vae, conv": lambda **more: VAEConfig(**images, network="conv", channels=(4, 8), latent=3, k=(3,), **more),
+        "gan": lambda **more: GANConfig(**points, **more),
+        "gan, wgan-gp": lambda **more: GANConfig(**points, loss="wgan-gp", **more),
+        "gan, began": lambda **more: GANConfig(**points, loss="began", **more),
+    }[kind](**changes)
+
+
+KINDS = [
+    "ddpm", "ddpm, classes", "ddpm, tokens and image", "ddpm, learned variance", "ae, conv", "ae, sparse",
+    "vae, mlp", "vae, conv", "gan", "gan, wgan-gp", "gan, began",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_three_steps_give_the_losses_of_the_cpu(kind, data_dir, cupy):
+    expected, _ = three_steps(settings_of(kind, data_dir, steps=STEPS))
+    actual, task = three_steps(settings_of(kind, data_dir, steps=STEPS, device="cuda"))
+    assert {p.device for network in task.networks.values() for p in network.parameters()} == {"cuda"}
     for mine, theirs in zip(actual, expected):
         for name in ("loss", "grad_norm", "lr"):
             assert_close(np.float32(mine[name]), np.float32(theirs[name]), "norm", 1, what=name)
@@ -362,8 +388,8 @@ def test_batches_that_are_fetched_ahead_are_those_that_were_asked_for(order, str
             assert np.array_equal(a.get(), e)
 
 
-def test_every_model_can_be_trained_on_the_gpu():
-    assert set(MODELS) == {"ddpm"}, "add a test of the new model's training on the GPU, then its name here"
+def test_every_model_is_trained_on_the_gpu():
+    assert set(MODELS) == {kind.split(",")[0] for kind in KINDS}, "add a row of the new model to settings_of"
 
 
 def test_the_stand_in_is_gone_after_its_block():

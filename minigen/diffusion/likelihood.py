@@ -99,8 +99,9 @@ def reverse_term(process, prediction, share, x0, xt, t, variance, bin_width=PIXE
 
     prediction, share   of process.split; share only for variance "learned"
     """
-    x0_hat, _ = process.x0_and_eps(prediction, xt, t)
-    mean, _ = process.posterior(x0_hat, xt, t)
+    noisy = Tensor(xt)  # a Tensor's arithmetic, wherever it stands: an array of CuPy knows nothing of Tensors
+    x0_hat, _ = process.x0_and_eps(prediction, noisy, t)
+    mean, _ = process.posterior(x0_hat, noisy, t)
     true_mean, _ = process.posterior(x0, xt, t)
     logvar = reverse_logvar(process, share, xt, t, variance)
     true_logvar = xt * 0 + at(process.log_posterior_variance, t, xt)
@@ -134,7 +135,7 @@ def bin_nll(x, mean, logvar, width):
         log(Phi(b) - Phi(a)) = log Phi(b) + log(1 - exp(log Phi(a) - log Phi(b)))      a, b = (-c -+ w/2) / sigma
     Source: Ho et al., eq. 13
     """
-    inverse, data = exp(logvar * -0.5), x.data if isinstance(x, Tensor) else x
+    inverse, data, x = exp(logvar * -0.5), x, Tensor(x)
     below, above = ((x - mean) + width / 2) * inverse, ((mean - x) + width / 2) * inverse
     distance = absolute(x - mean)
     upper = log_ndtr((width / 2 - distance) * inverse)
