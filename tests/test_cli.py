@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from minigen import cli, pictures
+from minigen.cli.flags import in_a_file_name
 from minigen.report import GAP, image_grid, save_images
 from minigen.train import DDPM, DDPMConfig, RunFolder, SettingError
 from minigen.train.config import TrainConfig
@@ -199,6 +200,11 @@ def test_train_resume_sample_from_the_shell(minigen, tiny_flags):
     assert "eta must be at least 0 and at most 1, got 1.5" in err
 
 
+def test_settings_of_a_sample_are_in_its_name():
+    assert in_a_file_name({}) == ""
+    assert in_a_file_name({"eta": 1.0, "label": (3, 7)}) == "-eta-1.0-label-3,7"
+
+
 # ---------------------------------------------------------------- eval, plot
 
 
@@ -220,6 +226,10 @@ def test_eval_prints_and_writes_what_the_model_says_of_the_test_images(minigen, 
     assert json.loads(Path("n.json").read_text()) == {"nll": 20.0, "samples": 7, "seed": 3}
     code, out, _ = minigen("eval", "r", "--nll", "--n", "5", "--samples", "9")
     assert "5\n" in out and "9\n" in out
+    code, _, err = minigen("eval", "r", "--nll", "--eta", "1")
+    assert code == 2 and "--eta says nothing about --nll" in err
+    code, _, err = minigen("eval", "r", "--scores", "--samples", "9")
+    assert code == 2 and "--samples says nothing about --scores" in err
     monkeypatch.setattr("minigen.train.load", lambda run, weights, device: object())
     code, _, err = minigen("eval", "r", "--nll")
     assert code == 2

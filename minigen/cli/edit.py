@@ -11,6 +11,7 @@ from .flags import (
     Nearest,
     came_from_user,
     device_option,
+    in_a_file_name,
     one_line_errors,
     options_of,
     run_argument,
@@ -71,7 +72,7 @@ def edit(run, task, image, mask, n, seed, weights, device, out, **settings):
         picture = to_model_range(read_picture(image))
         keep = None if mask is None else read_mask(mask)
         images, known = edited(model, task, picture, keep, n, seed, sys.stderr.isatty(), **given)
-    path = out or run / "samples" / f"{task}-{image.stem}-{n}-seed-{seed}-{weights}.png"
+    path = out or run / "samples" / f"{task}-{image.stem}-{n}-seed-{seed}-{weights}{in_a_file_name(given)}.png"
     save_picture(path, image_grid(np.concatenate([known[None], images]), columns=n + 1))
     click.echo(path)
 

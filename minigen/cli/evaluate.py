@@ -34,6 +34,10 @@ def evaluate(run, nll, scores, n, samples, seed, weights, device, out, **setting
     if nll == scores:
         raise click.UsageError("say what to measure: --nll or --scores")
     given = {key: value for key, value in settings.items() if came_from_user(key)}
+    idle = list(given) if nll else ["samples"] if samples is not None else []
+    if idle:
+        flag = "--" + idle[0].replace("_", "-")
+        raise click.UsageError(f"{flag} says nothing about {'--nll' if nll else '--scores'}: leave it out")
     with one_line_errors():
         model = load(run, weights, device)
         numbers = likelihood(model, run, n, samples, seed) if nll else generation(model, run, n, seed, given)

@@ -79,6 +79,12 @@ def came_from_user(name):
     return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
+def in_a_file_name(given):
+    """{"eta": 1.0, "label": (3, 7)} -> "-eta-1.0-label-3,7": other settings are another file."""
+    texts = {name: ",".join(map(str, v)) if isinstance(v, tuple) else v for name, v in given.items()}
+    return "".join(f"-{name}-{text}" for name, text in texts.items())
+
+
 # ---------------------------------------------------------------- commands on a run
 
 
@@ -89,7 +95,6 @@ weights_option = with_default(
 device_option = click.option(
     "--device", type=Nearest(("cpu", "cuda")), help="where to compute  [default: where it was trained]"
 )
-png_option = click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="picture  [default: in RUN]")
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from .flags import (
     SEED,
     came_from_user,
     device_option,
+    in_a_file_name,
     one_line_errors,
     options_of,
     run_argument,
@@ -64,7 +65,6 @@ def sample(run, n, seed, weights, device, out, **settings):
     with one_line_errors():
         model = load(run, weights, device)
         images = model.sample(n, seed=seed, progress=sys.stderr.isatty(), **given)
-    chosen = "".join(f"-{name}-{value}" for name, value in given.items())
-    path = out or run / "samples" / f"{n}-seed-{seed}-{weights}{chosen}.png"
+    path = out or run / "samples" / f"{n}-seed-{seed}-{weights}{in_a_file_name(given)}.png"
     save_images(path, images)
     click.echo(path)
