@@ -162,6 +162,25 @@ def gan(data, data_dir, seeds, text, folder):
     click.echo(ablation.table(json.loads(path.read_text())["figures"]))
 
 
+@click.command("gan-losses")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="folder of MNIST")
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("runs/gan-losses"), show_default=True)
+@click.option("--row", "rows", multiple=True, help="only this one, several times for several  [default: all]")
+@click.option("--n", default=2000, show_default=True, type=click.IntRange(100, 10_000), help="samples; long has 10,000")
+@click.option("--shorten", default=1, show_default=True, help="a trial: so many times fewer steps")
+def gan_losses(data_dir, folder, rows, n, shorten):
+    """Every GAN loss on MNIST: the scores of its samples, and whether it keeps its promise. Resumable, row by row."""
+    from .gan_losses import ROWS, measure, table
+
+    if unknown := set(rows) - set(ROWS):
+        raise click.UsageError(f"--row must be one of {', '.join(ROWS)}, got {', '.join(sorted(unknown))}")
+    folder.mkdir(parents=True, exist_ok=True)
+    found = measure(folder, rows or tuple(ROWS), (n, max(n, 10_000 // shorten)), data_dir, shorten)
+    click.echo(table(found))
+    if set(found) == set(ROWS) and shorten == 1:
+        write("gan_losses", found)
+
+
 @click.command()
 @click.option(
     "--run", type=click.Path(path_type=Path, exists=True), help="a class-conditional run  [default: train one]"
@@ -177,4 +196,4 @@ def guidance(run, data_dir, samples, steps, picture):
     write("guidance", measure(run, data_dir, samples, steps, picture))
 
 
-ALL = (autoencoders, ddim_table, ddpm, gan, guidance, order, pretraining, scores, vae)
+ALL = (autoencoders, ddim_table, ddpm, gan, gan_losses, guidance, order, pretraining, scores, vae)

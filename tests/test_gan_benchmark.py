@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmarks import gan
+from benchmarks import gan, gan_losses
 from minigen.random import Generator
 
 
@@ -41,12 +41,18 @@ def test_the_table_shows_means_and_ranges_of_what_is_there():
     rows = {
         "ring8, nothing, seed 0": {"modes": 4, "of": 8, "near": 0.5, "n": 10},
         "ring8, nothing, seed 1": {"modes": 7, "of": 8, "near": 0.7, "n": 10},
-        "mnist, label smoothing 0.1, seed 0": {"n": 10, "recognised": 0.912, "rarest": 0.05, "commonest": 0.2},
+        "mnist, label smoothing 0.1, seed 0": {
+            "n": 10,
+            "FID": 31.4,
+            "recognised": 0.912,
+            "rarest": 0.05,
+            "commonest": 0.2,
+        },
     }
     text = gan.table(rows)
     assert "| one trick | ring8 | mnist |" in text
     assert "| nothing | 5.5 (4 to 7) of 8 modes, 60% near |  |" in text
-    assert "| label smoothing 0.1 |  | 91.2% recognised, classes 5% to 20% |" in text
+    assert "| label smoothing 0.1 |  | FID 31, 91.2% recognised, classes 5% to 20% |" in text
     assert "minibatch" not in text
 
 
@@ -56,3 +62,42 @@ def test_scores_of_true_points_cover_every_mode():
     assert (row["modes"], row["of"]) == (25, 25)
     assert row["near"] == pytest.approx(0.98889, abs=0.01)
     assert np.isscalar(row["near"])
+
+
+# ---------------------------------------------------------------- every loss on MNIST
+
+
+@pytest.mark.parametrize("row", gan_losses.ROWS)
+def test_every_loss_has_a_row_with_settings_that_can_be_used(row):
+    config = gan_losses.settings_of(row, shorten=100)
+    assert config.loss == ("non-saturating" if row == gan_losses.LONG else row)
+    assert config.steps == gan_losses.settings_of(row).steps // 100
+    assert set(gan_losses.ROWS) == {gan_losses.LONG, *gan_losses.LOSSES}
+
+
+def test_codes_are_matched_with_classes_one_to_one():
+    codes = np.arange(1000) % 10
+    shuffled = Generator(0).permutation(10)
+    assert (gan_losses.one_to_one(codes, shuffled[codes]) == shuffled).all()
+    assert sorted(gan_losses.one_to_one(codes, np.full(1000, 3))) == list(range(10)), "no class twice"
+
+
+def test_the_seconds_of_a_resumed_run_are_added(tmp_path):
+    run = gan_losses.RunFolder(tmp_path).create()
+    for seconds in (1.0, 2.5, 0.5, 4.0):  # the clock of the second process starts again
+        run.append_metrics({"step": 1, "seconds": seconds})
+    assert gan_losses.taken(tmp_path) == 6.5
+
+
+def test_the_rows_show_scores_and_promises():
+    score = {"value": 0.5, "low": 0.25, "high": 0.75}
+    row = {"n": 2000, **dict.fromkeys(gan_losses.SHOWN, score), "rarest": 0.05, "commonest": 0.2, "seconds": 90}
+    text = gan_losses.table({
+        "began": {**row, "energy ratio": 0.61, "gamma": 0.5},
+        "infogan": {**row, "asked": 0.8},
+        "long": {**row, **{f"truncated at {tau:g}": row for tau in gan_losses.TRUNCATION}},
+    })  # fmt: skip
+    scores = "2000 | " + " | ".join(["0.5 [0.25, 0.75]"] * 4) + " | 5.0% to 20.0%"
+    assert f"| infogan | 1.5 | {scores} | 80.0% as asked |" in text
+    assert f"| began | 1.5 | {scores} | energies as 0.61 to 1, gamma 0.5 |" in text
+    assert f"| long, truncated at 0.25 |  | {scores} |  |" in text

@@ -1,0 +1,133 @@
+"""Every loss of deck 004's table on MNIST, one DCGAN each: what its samples are worth, and if it keeps its promise.
+
+    all             FID, precision, recall, share recognised, rarest and most frequent class, of n samples
+    cgan, acgan     "asked": the share of samples that the project's classifier takes for the class asked for
+    infogan         "asked": the same for the code, after codes are matched with classes one to one, as well as can be;
+                    the classifier is independent, and the training saw no label
+    began           "energy ratio": mean energy of generated samples over that of data, over the last tenth of the steps
+    long            the non-saturating loss for as long as 15 minutes of two cores allow, then with truncated latents
+
+Every row is one training in a run folder of its own: it can be interrupted, and a finished one is not done again. What
+is scored is the moving average of the generator's weights at the last step; no row was chosen among several.
+
+Source   deck 004, "Alternative loss functions"; deck 000, "Trick 2: Truncation" (Brock et al., 2019)
+"""
+
+import json
+from pathlib import Path
+
+import click
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from minigen.data import load as load_data
+from minigen.metrics import recognise, scores
+from minigen.metrics.recognition import class_probabilities
+from minigen.models.gan.losses import LOSSES
+from minigen.random import Generator
+from minigen.train import GANConfig, RunFolder, load
+
+from .gan import trained
+
+LONG = "long"
+BASE = {"data": "mnist", "arch": "dcgan", "channels": 32, "latent": 64, "batch_size": 64, "steps": 4000}
+ROWS = {
+    LONG: {"loss": "non-saturating", "steps": 20_000},
+    **{name: {"loss": name} for name in LOSSES},
+    "wgan": {"loss": "wgan", "steps": 2000},  # of the generator, each after five of the critic
+    "wgan-gp": {"loss": "wgan-gp", "steps": 2000},
+}
+TRUNCATION = (2.0, 1.0, 0.5, 0.25)
+SHOWN = ("FID", "precision", "recall", "recognised")
+
+
+def settings_of(row, data_dir=None, shorten=1):
+    settings = {**BASE, **ROWS[row]}
+    settings["steps"] //= shorten
+    where = {"data_dir": str(data_dir)} if data_dir else {}
+    return GANConfig(**settings, **where, seed=0, checkpoint_every=1000, sample_every=10**9)
+
+
+def measure(folder, rows, n, data_dir=None, shorten=1):
+    """Train and score the rows that are not yet there -> {row: figures}, with each printed as it comes."""
+    test, found = load_data("mnist", data_dir, "test").images, {}
+    for row in rows:
+        path = Path(folder) / row
+        result = path.with_suffix(".json")
+        if not result.exists():
+            trained(path, settings_of(row, data_dir, shorten))
+            figures = {"seconds": taken(path), **promises(path, row), **quality(load(path), test, n[row == LONG])}
+            if row == LONG:
+                figures |= {f"truncated at {tau:g}": quality(load(path), test, n[0], tau) for tau in TRUNCATION}
+            result.write_text(json.dumps(figures, indent=2) + "\n")
+        found[row] = json.loads(result.read_text())
+        click.echo(f"{row}: " + ", ".join(f"{name} {shown(value)}" for name, value in found[row].items()))
+    return found
+
+
+def taken(path):
+    """Seconds of training, over all the processes that had a part in it."""
+    clock = [line["seconds"] for line in RunFolder(path).read_metrics()]
+    ends = [before for before, after in zip(clock, clock[1:]) if after < before]
+    return round(sum(ends) + clock[-1], 1)
+
+
+def quality(model, test, n, truncation=0.0):
+    """The scores of n samples against n test images: {"n", name: {"value", "low", "high"}, "rarest", "commonest"}."""
+    images = model.sample(n, seed=1, truncation=truncation)
+    found, seen = scores(images, test, Generator(0), n), recognise(images)
+    kept = {name: {"value": found[name].value, "low": found[name].low, "high": found[name].high} for name in SHOWN}
+    return {"n": n, **kept, "rarest": min(seen.classes), "commonest": max(seen.classes)}
+
+
+def promises(path, row):
+    """What this loss in particular undertakes to do."""
+    if row == "began":
+        last = RunFolder(path).read_metrics()
+        last = last[-max(1, len(last) // 10) :]
+        ratio = sum(line["d_fake"] for line in last) / sum(line["d_real"] for line in last)
+        return {"energy ratio": ratio, "gamma": load(path).config.gamma}
+    if row not in ("cgan", "acgan", "infogan"):
+        return {}
+    made = load(path).sample(2000, seed=2)  # classes or codes in turn: 0, 1, ..., 9, 0, 1, ...
+    seen, asked = class_probabilities(made).argmax(1), np.arange(len(made)) % 10
+    return {"asked": float((seen == (one_to_one(asked, seen)[asked] if row == "infogan" else asked)).mean())}
+
+
+def one_to_one(codes, classes):
+    """The class of each code, no class twice, for which most samples agree.   (n,), (n,) -> (10,)"""
+    together = np.zeros((10, 10))
+    np.add.at(together, (codes, classes), 1)
+    return linear_sum_assignment(together, maximize=True)[1]
+
+
+def table(rows):
+    """Markdown: a row a loss, with its promise in the last column."""
+    lines = ["| loss | minutes | n | FID | precision | recall | recognised | classes | its promise |"]
+    lines.append("|" + " --- |" * 9)
+    for name in [*(name for name in ROWS if name != LONG), LONG]:
+        if name in rows:
+            row = rows[name]
+            lines.append(f"| {name} | {row['seconds'] / 60:.1f} | {' | '.join(cells(row))} | {promise(row)} |")
+            for tau in TRUNCATION if name == LONG else ():
+                lines.append(
+                    f"| {name}, truncated at {tau:g} |  | {' | '.join(cells(row[f'truncated at {tau:g}']))} |  |"
+                )
+    return "\n".join(lines)
+
+
+def cells(row):
+    classes = f"{100 * row['rarest']:.1f}% to {100 * row['commonest']:.1f}%"
+    return [f"{row['n']}", *(shown(row[name]) for name in SHOWN), classes]
+
+
+def promise(row):
+    if "asked" in row:
+        return f"{100 * row['asked']:.1f}% as asked"
+    return f"energies as {row['energy ratio']:.2f} to 1, gamma {row['gamma']:g}" if "energy ratio" in row else ""
+
+
+def shown(value):
+    if isinstance(value, dict):
+        return "{value:.3g} [{low:.3g}, {high:.3g}]".format(**value) if "low" in value else "..."
+    return f"{value:.4g}"
