@@ -33,7 +33,7 @@ class Subtract(Operation):
         return a - b
 
     def backward(self, g, needs):
-        return sum_to(g, self.shapes[0]) if needs[0] else None, sum_to(-g, self.shapes[1]) if needs[1] else None
+        return sum_to(g, self.shapes[0]) if needs[0] else None, -sum_to(g, self.shapes[1]) if needs[1] else None
 
 
 class Multiply(Operation):

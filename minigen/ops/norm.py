@@ -84,7 +84,7 @@ def standardised(x, axes, eps):
     """(x - mean) / sqrt(var + eps) over the axes, in plain operations."""
     n = max(prod(x.shape[a] for a in axes), 1)  # nothing has mean 0
     centred = x - sum_over(x, axes, keepdims=True) * (1 / n)
-    return centred / sqrt(sum_over(centred * centred, axes, keepdims=True) * (1 / n) + eps)
+    return centred * (sum_over(centred * centred, axes, keepdims=True) * (1 / n) + eps) ** -0.5
 
 
 def positions(x):
