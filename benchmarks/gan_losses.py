@@ -5,7 +5,9 @@
     infogan         "asked": the same for the code, after codes are matched with classes one to one, as well as can be;
                     the classifier is independent, and the training saw no label
     began           "energy ratio": mean energy of generated samples over that of data, over the last tenth of the steps
-    long            the non-saturating loss for as long as 15 minutes of two cores allow, then with truncated latents
+    long            the non-saturating loss, five times as long (at most 15 minutes of two cores), n = 10,000; then with
+                    truncated latents
+    context         what a score means at its n: training images (the floor), and a PCA-Gaussian
 
 Every row is one training in a run folder of its own: it can be interrupted, and a finished one is not done again. What
 is scored is the moving average of the generator's weights at the last step; no row was chosen among several.
@@ -13,7 +15,6 @@ is scored is the moving average of the generator's weights at the last step; no 
 Source   deck 004, "Alternative loss functions"; deck 000, "Trick 2: Truncation" (Brock et al., 2019)
 """
 
-import json
 from pathlib import Path
 
 import click
@@ -21,15 +22,15 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from minigen.data import load as load_data
-from minigen.metrics import recognise, scores
+from minigen.metrics import context, recognise, scores
 from minigen.metrics.recognition import class_probabilities
 from minigen.models.gan.losses import LOSSES
 from minigen.random import Generator
 from minigen.train import GANConfig, RunFolder, load
 
-from .gan import trained
+from .gan import once
 
-LONG = "long"
+LONG, LONG_N = "long", 10_000
 BASE = {"data": "mnist", "arch": "dcgan", "channels": 32, "latent": 64, "batch_size": 64, "steps": 4000}
 ROWS = {
     LONG: {"loss": "non-saturating", "steps": 20_000},
@@ -49,20 +50,30 @@ def settings_of(row, data_dir=None, shorten=1):
 
 
 def measure(folder, rows, n, data_dir=None, shorten=1):
-    """Train and score the rows that are not yet there -> {row: figures}, with each printed as it comes."""
+    """Train and score the rows that are not yet there -> {row: figures}, each printed as it comes."""
     test, found = load_data("mnist", data_dir, "test").images, {}
     for row in rows:
-        path = Path(folder) / row
-        result = path.with_suffix(".json")
-        if not result.exists():
-            trained(path, settings_of(row, data_dir, shorten))
-            figures = {"seconds": taken(path), **promises(path, row), **quality(load(path), test, n[row == LONG])}
-            if row == LONG:
-                figures |= {f"truncated at {tau:g}": quality(load(path), test, n[0], tau) for tau in TRUNCATION}
-            result.write_text(json.dumps(figures, indent=2) + "\n")
-        found[row] = json.loads(result.read_text())
-        click.echo(f"{row}: " + ", ".join(f"{name} {shown(value)}" for name, value in found[row].items()))
+        size = LONG_N if row == LONG and shorten == 1 else n
+
+        def score(path, row=row, size=size):
+            model = load(path)
+            figures = {"seconds": taken(path), **promises(path, row), **quality(model, test, size)}
+            truncated = {f"truncated at {tau:g}": quality(model, test, n, tau) for tau in TRUNCATION}
+            return figures | (truncated if row == LONG else {})
+
+        found[row] = once(Path(folder) / row, settings_of(row, data_dir, shorten), score)
+        click.echo(f"{row}: {promise(found[row])} {found[row]}")
     return found
+
+
+def floors(data_dir, sizes):
+    """{"training images, n = 2000": {name: {"value", "low", "high"}}, ...} of all that is not generated, at each n."""
+    train, test = (load_data("mnist", data_dir, split).images for split in ("train", "test"))
+    return {
+        f"{name}, n = {n}": {"n": n, **kept(found)}
+        for n in sizes
+        for name, found in context(train, test, Generator(0), n).items()
+    }
 
 
 def taken(path):
@@ -76,8 +87,12 @@ def quality(model, test, n, truncation=0.0):
     """The scores of n samples against n test images: {"n", name: {"value", "low", "high"}, "rarest", "commonest"}."""
     images = model.sample(n, seed=1, truncation=truncation)
     found, seen = scores(images, test, Generator(0), n), recognise(images)
-    kept = {name: {"value": found[name].value, "low": found[name].low, "high": found[name].high} for name in SHOWN}
-    return {"n": n, **kept, "rarest": min(seen.classes), "commonest": max(seen.classes)}
+    return {"n": n, **kept(found), "rarest": min(seen.classes), "commonest": max(seen.classes)}
+
+
+def kept(found):
+    """Of {name: Score} what the table shows."""
+    return {name: {"value": found[name].value, "low": found[name].low, "high": found[name].high} for name in SHOWN}
 
 
 def promises(path, row):
@@ -101,33 +116,34 @@ def one_to_one(codes, classes):
     return linear_sum_assignment(together, maximize=True)[1]
 
 
-def table(rows):
-    """Markdown: a row a loss, with its promise in the last column."""
+def table(rows, floors):
+    """Markdown: a row a loss, with its promise in the last column; below them what is not generated."""
     lines = ["| loss | minutes | n | FID | precision | recall | recognised | classes | its promise |"]
     lines.append("|" + " --- |" * 9)
     for name in [*(name for name in ROWS if name != LONG), LONG]:
         if name in rows:
             row = rows[name]
-            lines.append(f"| {name} | {row['seconds'] / 60:.1f} | {' | '.join(cells(row))} | {promise(row)} |")
-            for tau in TRUNCATION if name == LONG else ():
-                lines.append(
-                    f"| {name}, truncated at {tau:g} |  | {' | '.join(cells(row[f'truncated at {tau:g}']))} |  |"
-                )
+            minutes = f"{row['seconds'] / 60:.1f}" if "seconds" in row else ""
+            lines.append(f"| {name} | {minutes} | {' | '.join(cells(row))} | {promise(row)} |")
+            lines += [
+                f"| {name}, {key} |  | {' | '.join(cells(cut))} |  |" for key, cut in row.items() if "truncated" in key
+            ]
+    for name, row in floors.items():
+        lines.append(f"| *{name.split(',')[0]}* |  | {' | '.join(cells(row))} |  |")
     return "\n".join(lines)
 
 
 def cells(row):
-    classes = f"{100 * row['rarest']:.1f}% to {100 * row['commonest']:.1f}%"
-    return [f"{row['n']}", *(shown(row[name]) for name in SHOWN), classes]
+    """n, the scores, and the range of the classes' shares."""
+    if "n" not in row:
+        return [""] * (2 + len(SHOWN))
+    classes = f"{100 * row['rarest']:.1f}% to {100 * row['commonest']:.1f}%" if "rarest" in row else ""
+    return [f"{row['n']}", *("{value:.3g} [{low:.3g}, {high:.3g}]".format(**row[name]) for name in SHOWN), classes]
 
 
 def promise(row):
+    if "diverged" in row:
+        return row["diverged"]
     if "asked" in row:
         return f"{100 * row['asked']:.1f}% as asked"
     return f"energies as {row['energy ratio']:.2f} to 1, gamma {row['gamma']:g}" if "energy ratio" in row else ""
-
-
-def shown(value):
-    if isinstance(value, dict):
-        return "{value:.3g} [{low:.3g}, {high:.3g}]".format(**value) if "low" in value else "..."
-    return f"{value:.4g}"

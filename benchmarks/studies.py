@@ -1,6 +1,5 @@
 """Commands that train models or measure them: what each shows is in the file of its name, its figures in results/."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -146,39 +145,42 @@ def ddim_table(run, n, steps, out, picture):
 @click.option("--data", default="ring8,grid25", show_default=True, help="of ring8, grid25, mnist, separated by commas")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="folder of MNIST")
 @click.option("--seeds", default="0", show_default=True, help="seeds, separated by commas")
-@click.option("--filter", "text", default="", help="only rows whose name contains this text")
-@click.option("--folder", type=click.Path(path_type=Path), default=Path("gan-runs"), show_default=True, help="runs")
+@click.option("--filter", "text", default="", help="only rows whose name contains this text; figures are then not kept")
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("runs/gan"), show_default=True, help="runs")
 def gan(data, data_dir, seeds, text, folder):
     """The tricks of GAN training, one at a time. Interrupted, it goes on where it was, cell by cell."""
     from . import gan as ablation
 
-    tricks = [name for name in ablation.TRICKS if text in name]
-    before = json.loads(path.read_text())["figures"] if (path := RESULTS / "gan.json").exists() else {}
+    tricks, sets, found = [name for name in ablation.TRICKS if text in name], data.split(","), {}
+    if not tricks or set(sets) - set(ablation.BASE):
+        raise click.UsageError(f"there is nothing to do for --data {data} and --filter {text!r}")
     folder.mkdir(parents=True, exist_ok=True)
-    ablation.measure(
-        folder, data.split(","), [int(seed) for seed in seeds.split(",")], tricks, data_dir,
-        lambda rows: write("gan", before | rows),
-    )  # fmt: skip
-    click.echo(ablation.table(json.loads(path.read_text())["figures"]))
+    for name in sets:
+        rows = ablation.measure(folder, name, [int(seed) for seed in seeds.split(",")], tricks, data_dir)
+        found |= rows
+        if not text:
+            write(f"gan_{name}", rows)
+    click.echo(ablation.table(found))
 
 
 @click.command("gan-losses")
 @click.option("--data-dir", type=click.Path(path_type=Path), help="folder of MNIST")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("runs/gan-losses"), show_default=True)
 @click.option("--row", "rows", multiple=True, help="only this one, several times for several  [default: all]")
-@click.option("--n", default=2000, show_default=True, type=click.IntRange(100, 10_000), help="samples; long has 10,000")
+@click.option("--n", default=2000, show_default=True, type=click.IntRange(100, 10_000), help="samples; long: 10,000")
 @click.option("--shorten", default=1, show_default=True, help="a trial: so many times fewer steps")
 def gan_losses(data_dir, folder, rows, n, shorten):
     """Every GAN loss on MNIST: the scores of its samples, and whether it keeps its promise. Resumable, row by row."""
-    from .gan_losses import ROWS, measure, table
+    from . import gan_losses as study
 
-    if unknown := set(rows) - set(ROWS):
-        raise click.UsageError(f"--row must be one of {', '.join(ROWS)}, got {', '.join(sorted(unknown))}")
+    if unknown := set(rows) - set(study.ROWS):
+        raise click.UsageError(f"--row must be one of {', '.join(study.ROWS)}, got {', '.join(sorted(unknown))}")
     folder.mkdir(parents=True, exist_ok=True)
-    found = measure(folder, rows or tuple(ROWS), (n, max(n, 10_000 // shorten)), data_dir, shorten)
-    click.echo(table(found))
-    if set(found) == set(ROWS) and shorten == 1:
-        write("gan_losses", found)
+    found = study.measure(folder, rows or tuple(study.ROWS), n, data_dir, shorten)
+    floors = study.floors(data_dir, sorted({row["n"] for row in found.values() if "n" in row}))
+    click.echo(study.table(found, floors))
+    if set(found) == set(study.ROWS) and shorten == 1:
+        write("gan_losses", {"rows": found, "context": floors})
 
 
 @click.command()
