@@ -34,6 +34,7 @@ from minigen.train.loop import fit
 from minigen.train.run_folder import RunFolder
 from minigen.train.start import prepare, restore
 
+DATA = "mnist"
 EPOCH = 600  # steps of 100 images
 EVALUATION = 1  # seed of the test images' binarisation and of the samples
 SAMPLES = 5000
@@ -71,6 +72,8 @@ def measure(folder, data_dir=None, stages=tuple(STAGES), shorten=1, commit=None)
             result.write_text(json.dumps({**figures, "published": STAGES[name].published}, indent=2) + "\n")
         rows[name] = json.loads(result.read_text())
         row = rows[name]
+        if row["settings"] != json.loads(json.dumps(STAGES[name].settings)):
+            raise click.UsageError(f"{result} is of other settings, {row['settings']}: give another --folder")
         click.echo(
             f"{name}: {row['nll']:.2f} +- {row['standard_error']:.2f} nats; {row['cpu_seconds'] / 60:.0f} minutes of "
             f"one core, and {row['cpu_seconds_before'] / 60:.0f} before it began"
@@ -81,7 +84,7 @@ def measure(folder, data_dir=None, stages=tuple(STAGES), shorten=1, commit=None)
 def settings_of(name, data_dir, shorten):
     settings = {**STAGES[name].settings}
     settings["steps"] //= shorten
-    return VAEConfig(data="mnist", data_dir=data_dir, checkpoint_every=3000, sample_every=10**9, **settings)
+    return VAEConfig(data=DATA, data_dir=data_dir, checkpoint_every=3000, sample_every=10**9, **settings)
 
 
 class WithCurve(VAETraining):
@@ -110,7 +113,7 @@ def train(name, config, folder, shorten=1):
     run = RunFolder(folder / name)
     batches, _ = prepare(config)
     task = WithCurve(config, batches.images.shape[1:])
-    held_out = load_data("mnist", config.data_dir, "test").images[: CURVE["images"] // shorten]
+    held_out = load_data(config.data, config.data_dir, "test").images[: CURVE["images"] // shorten]
     begun = [stage.begins_at for stage in STAGES.values() if stage.begins_at and stage.begins_at[0] == name]
     leaves = {start[1] // shorten: left_behind(folder, start) for start in begun}
     task.watch(held_out, max(1, 10 * batches.steps_per_epoch // shorten), CURVE["samples"], leaves)
@@ -147,14 +150,14 @@ def cost(folder, name, shorten=1):
 
 
 def cpu_seconds(rows):
-    """CPU time of the steps that wrote these rows of metrics, over all the processes that had a part in them."""
+    """CPU time of the steps that wrote these rows of metrics, the curve included, over all processes that took part."""
     times = [row["cpu"] for row in rows]
-    return times[0] + sum(max(b - a, 0) for a, b in pairwise(times))
+    return times[0] + sum(b - a if b >= a else b for a, b in pairwise(times))
 
 
 def evaluate(path, config, shorten=1):
     """The likelihood of the test images under the averaged weights -> the figures of `nll`, with what it took."""
-    images = load_data("mnist", config.data_dir, "test").images
+    images = load_data(config.data, config.data_dir, "test").images
     started, cpu = time.perf_counter(), time.process_time()
     found = load(path).nll(images[: len(images) // shorten], Generator(EVALUATION), SAMPLES // shorten, progress=True)
     taken = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - cpu}
