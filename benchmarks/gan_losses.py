@@ -5,7 +5,7 @@
     infogan         "asked": the same for the code, after codes are matched with classes one to one, as well as can be;
                     the classifier is independent, and the training saw no label
     began           "energy ratio": mean energy of generated samples over that of data, over the last tenth of the steps
-    long            the non-saturating loss, four times as long (at most 15 minutes of two cores), n = 10,000; then with
+    long            the non-saturating loss, 2.5 times as long (at most 15 minutes of two cores), n = 10,000; then with
                     truncated latents
     context         what a score means at its n: training images (the floor), and a PCA-Gaussian
 
@@ -33,10 +33,10 @@ from .gan import once
 LONG, LONG_N = "long", 10_000
 BASE = {"data": "mnist", "arch": "dcgan", "channels": 32, "latent": 64, "batch_size": 64, "steps": 3000}
 ROWS = {
-    LONG: {"loss": "non-saturating", "steps": 12_000},
+    LONG: {"loss": "non-saturating", "steps": 7500},
     **{name: {"loss": name} for name in LOSSES},
-    "wgan": {"loss": "wgan", "steps": 1200},  # of the generator, each after five of the critic
-    "wgan-gp": {"loss": "wgan-gp", "steps": 1200},
+    "wgan": {"loss": "wgan", "steps": 800},  # of the generator, each after five of the critic
+    "wgan-gp": {"loss": "wgan-gp", "steps": 800},
 }
 TRUNCATION = (2.0, 1.0, 0.5, 0.25)
 SHOWN = ("FID", "precision", "recall", "recognised")
