@@ -14,6 +14,7 @@ def table():
         *startup_rows(records["startup"]["figures"]),
         *model_rows(records["models"]["results"]),
         *memory_rows(records["memory"]["results"]),
+        *vae_rows(records["vae"]["figures"]),
     ]
     lines = ["| what | measured | command |", "| --- | --- | --- |"]
     return "\n".join([*lines, *(f"| {what} | {value} | `{records[name]['command']}` |" for name, what, value in rows)])
@@ -53,6 +54,17 @@ def memory_rows(results):
         ("memory", f"peak memory, {title(row)}: ours / PyTorch's ({row['torch_form']})", f"{1 / row['ratio']:.2f}")
         for row in results
     ]
+
+
+def vae_rows(figures):
+    """The likelihoods, with what they cost; a stage that began at another's weights paid for those too."""
+    rows = []
+    for name, row in figures.items():
+        minutes = (row["cpu_seconds"] + row["cpu_seconds_before"]) / 60
+        what = f"`{name}` on binarised MNIST: -ln p(x) of {row['images']:,} test images, {row['samples']:,} samples"
+        value = f"{row['nll']:.2f} ± {row['standard_error']:.2f} nats (published: {row['published']})"
+        rows.append(("vae", f"{what}, after {minutes:.0f} minutes of one core", value))
+    return rows
 
 
 def title(row):

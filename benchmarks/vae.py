@@ -25,6 +25,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import click
+import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from minigen.data import load as load_data
@@ -136,17 +137,21 @@ def left_behind(folder, start):
 
 
 def cost(folder, name, shorten=1):
-    """CPU seconds of a stage, and of what came before it began; its likelihood curve: [epoch, nats] pairs."""
+    """Epochs and CPU seconds of a stage, and of what came before it; its likelihood curve: [epoch, nats] pairs."""
     rows, start = RunFolder(folder / name).read_metrics(), STAGES[name].begins_at
     epoch = 60000 // RunFolder(folder / name).read_config()["config"]["batch_size"]
-    before = 0.0
+    epochs_before = seconds_before = 0.0
     if start:
-        before = cpu_seconds(RunFolder(folder / start[0]).read_metrics()[: start[1] // shorten])
-        before += cost(folder, start[0], shorten)["cpu_seconds_before"]
+        first, earlier = start[1] // shorten, cost(folder, start[0], shorten)
+        epochs_before = earlier["epochs_before"] + earlier["epochs"] * first / earlier["steps"]
+        shared = RunFolder(folder / start[0]).read_metrics()[:first]
+        seconds_before = earlier["cpu_seconds_before"] + cpu_seconds(shared)
     return {
+        "steps": len(rows),
         "epochs": len(rows) / epoch,
+        "epochs_before": epochs_before,
         "cpu_seconds": cpu_seconds(rows),
-        "cpu_seconds_before": before,
+        "cpu_seconds_before": seconds_before,
         "curve": [[row["step"] / epoch, round(row["nll"], 3)] for row in rows if "nll" in row],
     }
 
@@ -173,10 +178,14 @@ def draw(rows, path):
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
     for name, row in rows.items():
         epochs, nats = zip(*row["curve"])
-        (line,) = axes.plot(epochs, nats, label=f"{name}: {row['nll']:.2f} nats at the end, all test images")
+        (line,) = axes.plot(
+            np.array(epochs) + row["epochs_before"],
+            nats,
+            label=f"{name}: {row['nll']:.2f} nats at the end, all test images",
+        )
         axes.axhline(row["published"], color=line.get_color(), lw=1, ls="--")
     axes.set_ylim(84, 95)
-    axes.set_xlabel("epochs (iwae5 begins at the 325th of vae, iwae50 at the last of iwae5); dashed: published")
+    axes.set_xlabel("epochs, those included that a stage began after; dashed: published")
     axes.set_ylabel(f"-ln p(x) of {CURVE['images']} test images, {CURVE['samples']} samples (nats)")
     axes.legend()
     figure.savefig(path, dpi=110)

@@ -46,6 +46,25 @@ def test_guidance_makes_samples_show_the_class_that_was_asked_for():
     assert rows[-1]["accuracy"] > 0.8
 
 
+def test_the_likelihoods_of_vae_and_iwae_are_near_the_published_ones():
+    """Burda et al., table 1: 86.76 and 85.54 nats. All test images, and the estimate that the paper uses."""
+    figures = json.loads((RESULTS / "vae.json").read_text())["figures"]
+    assert {row["images"] for row in figures.values()} == {10_000}
+    assert {row["samples"] for row in figures.values()} == {5_000}
+    assert figures["vae"]["nll"] <= 86.9
+    assert figures["iwae5"]["nll"] < figures["vae"]["nll"]
+    spent = {name: row["cpu_seconds"] + row["cpu_seconds_before"] for name, row in figures.items()}
+    assert spent["vae"] <= 80 * 60, "40 minutes of two cores"
+    assert spent["iwae5"] <= 1.05 * spent["vae"]
+    page = (README.parent / "docs" / "vae.md").read_text()
+    for row in figures.values():
+        minutes = (row["cpu_seconds"] + row["cpu_seconds_before"]) / 60
+        assert f"| {minutes:.0f} | {row['nll']:.2f} ± {row['standard_error']:.2f} | {row['published']} |" in page
+        assert row["evaluation"]["seconds"] < 600
+        epochs, nats = zip(*row["curve"])
+        assert len(epochs) >= 2 and min(nats) == min(nats[-3:])
+
+
 @pytest.mark.slow
 def test_the_main_job_measured_again(tmp_path):
     """One seed from a cold cache, as in the README's table; five to six minutes."""
