@@ -3,21 +3,24 @@
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from matplotlib.figure import Figure
+from matplotlib.axes import Axes
 from PIL import Image
 
 from minigen.cli import root
 from minigen.data import PointSet, load
-from minigen.pictures import PICTURES, find_picture
+from minigen.models.gan.verdict import Verdict
+from minigen.pictures import PICTURES, PictureError, find_picture
 from minigen.pictures.gan import classes, evolution, interpolation, judgement, toy, truncation, vanishing
 from minigen.random import Generator
 from minigen.report import GAP, point_cloud
-from minigen.train import GANConfig, GANTraining
+from minigen.train import GANConfig, GANTraining, start
+from minigen.train import load as load_model
+
+SMALL = {"data": "ring8", "arch": "mlp", "width": 8, "depth": 1, "latent": 2, "batch_size": 8, "steps": 4}
 
 
 def points_model(**changes):
-    small = {"data": "ring8", "arch": "mlp", "width": 8, "depth": 1, "latent": 2, "batch_size": 8, "steps": 4}
-    settings = GANConfig(**{**small, **changes})
+    settings = GANConfig(**{**SMALL, **changes})
     shape = (1,) if settings.data == "gaussian1d" else (2,)
     return GANTraining(settings, shape).model
 
@@ -65,9 +68,19 @@ def test_truncation_has_a_row_for_every_limit(digits):
     assert [axes.get_title() for axes in figure.axes] == ["no limit", "tau = 1", "tau = 0.5"]
 
 
-def test_the_score_is_drawn_over_the_plane():
-    for loss in ("non-saturating", "cgan"):
-        assert isinstance(judgement(points_model(loss=loss), some("ring8"), Generator(0), n=50, cells=8), Figure)
+def test_the_score_is_drawn_over_the_plane(monkeypatch):
+    """A discriminator that says x[:, 0]: its score rises from left to right, and not from below."""
+    drawn, contourf = [], Axes.contourf
+    monkeypatch.setattr(Axes, "contourf", lambda *args, **how: drawn.append(args[1:4]) or contourf(*args, **how))
+    for loss, title in (("non-saturating", "score"), ("cgan", "score for class 0")):
+        model, asked = points_model(loss=loss), []
+        model.D = lambda x, labels, asked=asked: asked.append(labels) or Verdict(x[:, 0])
+        figure = judgement(model, some("ring8"), Generator(0), n=50, cells=8)
+        xs, _, score = drawn.pop()
+        np.testing.assert_array_equal(score, np.tile(xs, (8, 1)))
+        assert (np.diff(xs) > 0).all()
+        assert figure.axes[1].get_ylabel() == title
+        assert asked[0] is None if loss == "non-saturating" else not asked[0].any()
 
 
 def test_vanishing_trains_a_new_discriminator_on_the_runs_generator():
@@ -87,6 +100,21 @@ def test_the_toy_is_a_film_and_evolution_a_row():
     assert film[0].dtype == np.uint8
     figure = evolution(points_model(), some("ring8"), Generator(0), moments=3, n=20)
     assert [axes.get_title() for axes in figure.axes] == ["step 0", "step 2", "step 4"]
+
+
+def test_evolution_is_the_runs_own_training(tmp_path):
+    """On its data, in its order: the samples of the last panel are those of the trained model, to the last bit."""
+    model = load_model(start(GANConfig(**SMALL), tmp_path / "run").path)
+    figure = evolution(model, some("ring8"), Generator(0), moments=2, n=20)
+    last = figure.axes[-1].collections[-1].get_offsets()
+    np.testing.assert_array_equal(last, model.sample(20, seed=Generator(0).child(4)))
+
+
+def test_a_picture_of_a_logit_refuses_other_scores():
+    with pytest.raises(PictureError, match="gradients of losses on a logit, but the score of wgan is not a logit"):
+        vanishing(points_model(loss="wgan"), some("ring8"), Generator(0))
+    with pytest.raises(PictureError, match="a probability, but the score of lsgan is not a logit"):
+        toy(points_model(data="gaussian1d", arch="shift", loss="lsgan"), some("gaussian1d"), Generator(0))
 
 
 def test_a_picture_that_does_not_fit_the_samples_says_so(digits):

@@ -1,19 +1,17 @@
 """Pictures of GANs: what the latent space holds, what the discriminator says, and how training goes wrong.
 
 `interpolation`, `truncation` and `classes` draw from the run's own generator. `vanishing`, `toy` and `evolution` train
-anew by the run's settings, to show what a finished run no longer does: a minute or so each.
+anew by the run's settings and on its training data, to show what a finished run no longer does: a minute or so each.
 """
 
 from dataclasses import replace
 
 import numpy as np
 
-from ..data import Batches
-from ..models.gan.losses import Minimax, NonSaturating
+from ..models.gan.losses import LOSSES, Minimax, NonSaturating
 from ..models.latent import cos_sin, lerp, slerp, truncated_normal
 from ..report import image_grid
-from ..tensor import Tensor
-from ..train.gan import GANTraining
+from ..train.start import prepare
 from . import PictureError
 
 PATHS = {"lerp": lerp, "cos, sin": cos_sin, "slerp": slerp}
@@ -23,6 +21,12 @@ def need(wanted, what, model):
     """Raises PictureError unless samples have so many axes: 3 for images, 1 for points."""
     if len(model.image_shape) != wanted:
         raise PictureError(f"this picture shows {what}, but the model's samples have shape {model.image_shape}")
+
+
+def need_logit(what, model):
+    """Raises PictureError unless the score is a logit."""
+    if not LOSSES[model.config.loss].is_logit:
+        raise PictureError(f"this picture shows {what}, but the score of {model.config.loss} is not a logit")
 
 
 # ---------------------------------------------------------------- the generator
@@ -65,7 +69,7 @@ def classes(model, data, generator, columns=10):
 
 
 def judgement(model, data, generator, n=1000, cells=120):
-    """The score over the plane, with data in grey and generated samples in blue."""
+    """The score over the plane, with data in grey and generated samples in blue; under cgan the score for class 0."""
     need(1, "points", model)
     figure, (axes,) = row_of_panels(1)
     points = data.images[:n]
@@ -74,9 +78,11 @@ def judgement(model, data, generator, n=1000, cells=120):
     reach = 1.3 * abs(points).max()
     line = np.linspace(-reach, reach, cells, dtype=np.float32)
     plane = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
-    labels = np.zeros(len(plane), np.int64) if model.config.loss == "cgan" else None
-    score = model.D(Tensor(plane), labels).score.data.reshape(cells, cells)
-    figure.colorbar(axes.contourf(line, line, score, 20, cmap="coolwarm"), ax=axes, label="score")
+    told = LOSSES[model.config.loss].given_labels
+    labels = np.zeros(len(plane), np.int64) if told else None
+    score = model.D(model.at_home(plane), labels).score.numpy().reshape(cells, cells)
+    contours = axes.contourf(line, line, score, 20, cmap="coolwarm")
+    figure.colorbar(contours, ax=axes, label="score for class 0" if told else "score")
     scatter(axes, points, "0.3")
     scatter(axes, model.sample(n, seed=generator), "tab:blue")
     return figure
@@ -86,11 +92,12 @@ def vanishing(model, data, generator, steps=400, every=10, batch_size=64, d_lr=3
     """Deck 000: fix the generator, go on training the discriminator, and watch the generator's gradient go.
 
     The run's generator as it is, a new discriminator with learning rate d_lr; the norm of dL_G / d(weights of G) for
-    the minimax and for the non-saturating loss, after every tenth step.
+    the minimax and for the non-saturating loss, after every tenth step. Both are of a logit, so the score must be one.
     """
-    task = trained_anew(model, steps=steps, d_lr=d_lr)
+    need_logit("gradients of losses on a logit", model)
+    batches, task = begun_anew(model, steps=steps, d_lr=d_lr, batch_size=batch_size)
     task.G.load_state_dict(model.G.state_dict())
-    task.noise, batches = 0.0, Batches(data.images, data.labels, batch_size, seed=0)
+    task.noise = 0.0
     norms: dict[str, list[float]] = {"minimax": [], "non-saturating": []}
     for step in range(steps):
         real, labels = task.real_batch(batches, step)
@@ -118,8 +125,8 @@ def toy(model, data, generator, frames=60):
     """Deck 000's "GAN example" as a film: the data, the generated density and the discriminator's curve."""
     if model.image_shape != (1,):
         raise PictureError(f"this picture shows numbers, but the model's samples have shape {model.image_shape}")
-    task = trained_anew(model)
-    batches = Batches(data.images, data.labels, model.config.batch_size, seed=model.config.seed)
+    need_logit("a probability", model)
+    batches, task = begun_anew(model)
     line = np.linspace(-4, 8, 200, dtype=np.float32)[:, None]
     film, every = [], max(model.config.steps // frames, 1)
     for step in range(model.config.steps):
@@ -139,7 +146,7 @@ def curve(task, points, line, step):
     axes.hist(
         task.sample(4000, task.generator.child(step))[:, 0], bins, density=True, histtype="step", label="generated"
     )
-    axes.plot(line[:, 0], expit(task.judge(Tensor(line), None).score.data), "k", label="D(x)")
+    axes.plot(line[:, 0], expit(task.judge(task.model.at_home(line), None).score.numpy()), "k", label="D(x)")
     axes.set(ylim=(0, 1.05), title=f"step {step}")
     axes.legend(loc="upper right")
     return drawn(figure)
@@ -148,8 +155,7 @@ def curve(task, points, line, step):
 def evolution(model, data, generator, moments=6, n=1500):
     """The run's training once more: its samples after 0, 1/5, ... of its steps. Collapse, where there is one, shows."""
     need(1, "points", model)
-    task, steps = trained_anew(model), model.config.steps
-    batches = Batches(data.images, data.labels, model.config.batch_size, seed=model.config.seed)
+    (batches, task), steps = begun_anew(model), model.config.steps
     shown = {round(i * steps / (moments - 1)): i for i in range(moments)}
     figure, panels = row_of_panels(moments)
     for step in range(steps + 1):
@@ -166,9 +172,9 @@ def evolution(model, data, generator, moments=6, n=1500):
 # ---------------------------------------------------------------- parts
 
 
-def trained_anew(model, **changes):
-    """A new GANTraining by the model's settings, some of them changed."""
-    return GANTraining(replace(model.config, **changes), model.image_shape)
+def begun_anew(model, **changes):
+    """The run's own Batches and a new GANTraining by its settings, some of them changed."""
+    return prepare(replace(model.config, **changes))
 
 
 def row_of_panels(n):
