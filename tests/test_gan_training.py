@@ -324,27 +324,59 @@ def test_a_conditional_gan_learns_the_moments_of_every_class():
     assert points.std(0).max() < 0.15
 
 
-def look(watch, loss, d_real, d_fake, scale, times):
-    real, fake = RING8.sample(50, Generator(0))[0], scale * RING8.sample(50, Generator(1))[0]
-    return [watch.look(loss, real, fake, {"d_real": d_real, "d_fake": d_fake}) for _ in range(times)]
+def look(watch, name, d_real, d_fake, scale, times, value=0.01, n=50):
+    real, fake = RING8.sample(n, Generator(0))[0], scale * RING8.sample(n, Generator(1))[0]
+    shown = {"d_real": d_real, "d_fake": d_fake}
+    return [watch.look(LOSSES[name](), value, real, fake, shown) for _ in range(times)]
 
 
 def test_a_game_that_is_won_is_named_once_with_its_likely_cause():
-    watch, loss = Watch(), LOSSES["minimax"]()
-    said = look(watch, loss, 0.999, 0.001, 1, PATIENCE + 50)
+    watch = Watch()
+    said = look(watch, "minimax", 0.999, 0.001, 1, PATIENCE + 50)
     assert [i for i, text in enumerate(said) if text] == [PATIENCE - 1]
     assert "made no mistake for 200 steps (D(real) 0.999, D(generated) 0.001)" in said[PATIENCE - 1]
     assert "Likely cause: it learns faster than the generator" in said[PATIENCE - 1]
-    look(watch, loss, 0.7, 0.3, 1, 1)  # one mistake, and the count begins anew
-    assert not any(look(watch, loss, 0.999, 0.001, 1, PATIENCE - 1))
-    assert not any(look(Watch(), LOSSES["wgan"](), 100.0, -100.0, 1, PATIENCE + 1))  # a critic has no 0
+    look(watch, "minimax", 0.7, 0.3, 1, 1)  # one mistake, and the count begins anew
+    assert not any(look(watch, "minimax", 0.999, 0.001, 1, PATIENCE - 1))
+    assert look(watch, "minimax", 0.999, 0.001, 1, 1)[0]  # and it is named again
+    assert not any(look(Watch(), "wgan", 100.0, -100.0, 1, PATIENCE + 1, value=-200.0))  # a critic has no 0
+
+
+@pytest.mark.parametrize("name", ["minimax", "non-saturating", "lsgan", "r1"])
+def test_only_under_minimax_a_won_game_takes_the_generators_gradient(name):
+    said = look(Watch(), name, 0.999, 0.001, 1, PATIENCE)[-1]
+    assert ("loss vanishes, and the generator's gradient with it" in said) == (name == "minimax")
+    assert ("loss vanishes. Likely" in said) == (name != "minimax")
+
+
+def test_a_margin_that_every_sample_keeps_is_a_won_game():
+    """Hinge at D = 3 and -3: the loss is exactly 0. Where one sample is within the margin, it is not."""
+    sure = LOSSES["hinge"]().discriminator(Verdict(Tensor(np.full(5, 3.0))), Verdict(Tensor(np.full(5, -3.0))))
+    assert "made no mistake" in look(Watch(), "hinge", 3.0, -3.0, 1, PATIENCE, value=sure.item())[-1]
+    assert not any(look(Watch(), "hinge", 3.0, -3.0, 1, PATIENCE, value=0.02))
 
 
 def test_a_collapse_is_named_with_its_likely_cause():
-    said = look(Watch(), LOSSES["wgan"](), 0.0, 0.0, 0.01, PATIENCE)
+    said = look(Watch(), "wgan", 0.0, 0.0, 0.01, PATIENCE)
     assert "generated samples have been nearly alike for 200 steps" in said[-1]
     assert "mode collapse. Likely cause:" in said[-1]
-    assert not any(look(Watch(), LOSSES["wgan"](), 0.0, 0.0, 0.5, PATIENCE))
+    assert not any(look(Watch(), "wgan", 0.0, 0.0, 0.5, PATIENCE))
+    assert not any(look(Watch(), "wgan", 0.0, 0.0, 0.01, PATIENCE, n=1))  # one sample has no spread
+
+
+def test_the_watch_sees_the_loss_without_penalty_and_the_samples_without_noise():
+    """Instance noise would hide that samples are all one, a penalty that the game is won."""
+    task, batches = GANTraining(config(loss="hinge", penalty="r1", instance_noise=0.3), (2,)), ring()
+    for p in task.G.parameters():
+        p.data[...] = 0
+    judge, says, task.noise = task.D, iter([9.0, -9.0, 0.0]), 0.3
+    task.judge = lambda x, labels: Verdict(x[:, 0] + 0.0 * judge(x).score + next(says))
+    (value, real, fake, shown), metrics = task.discriminator_step(*task.real_batch(batches, 0))
+    assert value == 0
+    assert metrics["loss"] == pytest.approx(5)  # half the weight 10 times the slope 1
+    assert shown["d_real"] > 5 > -5 > shown["d_fake"]
+    np.testing.assert_array_equal(real, batches.images)
+    assert spread(fake) == 0
 
 
 def test_a_lost_game_stops_the_run_only_where_asked(tmp_path, monkeypatch, capsys):
@@ -355,6 +387,8 @@ def test_a_lost_game_stops_the_run_only_where_asked(tmp_path, monkeypatch, capsy
     assert "step 3: generated samples have been nearly alike" in capsys.readouterr().err
     with pytest.raises(Diverged, match="step 3: generated samples have been nearly alike"):
         start(config(stop_when_lost=True), tmp_path / "stops")
+    rows = RunFolder(tmp_path / "stops").read_metrics()
+    assert [(row["step"], "remark" in row) for row in rows] == [(1, False), (2, False), (3, True)]
 
 
 def test_a_nan_is_named_with_its_layer_and_likely_cause(tmp_path):
@@ -363,7 +397,9 @@ def test_a_nan_is_named_with_its_layer_and_likely_cause(tmp_path):
     from minigen.train.loop import finite_step
 
     with pytest.raises(
-        Diverged, match=r"the loss of the discriminator is nan \(likely cause: a learning rate too high"
+        Diverged,
+        match=r"the loss of the discriminator is nan \(likely cause: a learning rate too high.*; "
+        r"first in the output of discriminator\.score \(Linear\)",
     ):
         finite_step(task, batches, 0)
 

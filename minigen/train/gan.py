@@ -26,7 +26,6 @@ from ..tensor import Tensor
 from .config import SettingError
 from .gan_config import GANSampling, make_loss, make_networks
 from .gan_watch import NAN_CAUSE, Watch
-from .loop import Diverged
 from .task import NonFinite, Task, check_finite
 
 
@@ -142,7 +141,7 @@ class GANTraining(Task):
         """k steps of D on batches index k, ..., index k + k - 1, one of G -> losses, gradient norms, what D says.
 
         `loss` is D's. Where D's loss is fine and G's is not, D has taken its steps before NonFinite is raised.
-        Raises Diverged where the watch finds the game lost and the settings say that it should then end.
+        Where the watch finds the game lost, `remark` says so, and `lost` whether the settings end the run then.
         """
         rate = self._learning_rate(index)
         self.noise = self.config.instance_noise * (1 - index / self.config.steps)
@@ -154,8 +153,7 @@ class GANTraining(Task):
         except NonFinite as error:
             raise NonFinite(f"{error} (likely cause: {NAN_CAUSE})") from error
         self.remark = self.watch.look(self.loss, *seen)
-        if self.remark and self.config.stop_when_lost:
-            raise Diverged(f"step {index + 1}: {self.remark}")
+        self.lost = self.config.stop_when_lost and self.remark is not None
         return {**metrics, **self.modes_found(index + 1), "lr": rate}
 
     def modes_found(self, step):
@@ -173,19 +171,20 @@ class GANTraining(Task):
         return self.optimizers["generator"].lr
 
     def discriminator_step(self, real, labels):
-        """Descend L_D -> (real and generated samples, the two Verdicts), metrics."""
+        """Descend L_D + penalty -> (L_D, real and generated samples without noise, mean Verdicts), metrics."""
         with no_grad():
             fake, fake_labels = self.draw(len(real), labels)
+        samples = real, fake.data
         real, fake = real + self.noise_like(real), fake.data + self.noise_like(real)
         on_real, on_fake = self.judge_both(real, labels, fake, fake_labels)
-        loss = self.loss.discriminator(on_real, on_fake)
+        game = loss = self.loss.discriminator(on_real, on_fake)
         if self.penalty is not None:
-            loss = loss + self.penalty(self._scorer(labels), real, fake, self.generator, self.config.penalty_weight)
+            loss = game + self.penalty(self._scorer(labels), real, fake, self.generator, self.config.penalty_weight)
         value, norm = self._descend("discriminator", loss)
         self.loss.after_discriminator_step(on_real, on_fake, self.optimizers["discriminator"].flat)
         shown = {"d_real": self.mean_verdict(on_real), "d_fake": self.mean_verdict(on_fake)}
         measures = self.loss.measures(on_real, on_fake)
-        return (real, fake, shown), {"loss": value, "d_grad_norm": norm, **shown, **measures}
+        return (game.item(), *samples, shown), {"loss": value, "d_grad_norm": norm, **shown, **measures}
 
     def generator_step(self, n, labels):
         """Descend L_G, with the discriminator's weights as constants -> metrics."""

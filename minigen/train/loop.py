@@ -6,6 +6,7 @@ How it can end
     the last step       final picture and checkpoint
     SIGINT, SIGTERM     the step under way is finished, a checkpoint written, `Stopped` raised; a second kills at once
     NaN or infinity     `Diverged` raised, which says where it came from; no checkpoint is written
+    the task is lost    `Diverged` raised with the task's remark, which the metrics have too; no checkpoint is written
     anything else       (a full disk, a kill) the last checkpoint stands
 """
 
@@ -30,7 +31,11 @@ class Stopped(Exception):
 
 
 class Diverged(Exception):
-    """A loss or gradient became NaN or infinite: at which step, on which batch, and first in which layer."""
+    """Training cannot go on: from which step, and why.
+
+    A loss or gradient became NaN or infinite (on which batch, and first in which layer), or the task itself says that
+    it is lost (its remark).
+    """
 
 
 def fit(task, batches, run, first=0, save_images=None):
@@ -49,6 +54,8 @@ def fit(task, batches, run, first=0, save_images=None):
             shown.update(metrics)
             if task.remark:
                 shown.say(f"step {step}: {task.remark}")
+            if task.lost:
+                raise Diverged(f"step {step}: {task.remark}")
             if last or received or step % config.checkpoint_every == 0:
                 path = save(task, run, step)
             if received:

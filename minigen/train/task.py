@@ -37,6 +37,7 @@ class Task:
     generator: Generator
     pictured = 64  # samples in a picture
     remark: str | None = None  # what a person should be told of the last step
+    lost = False  # whether training should end with that remark
 
     def step(self, batches, index):
         """One training step on batch `index` -> {name: number} for the metrics, "loss" among them.

@@ -29,6 +29,7 @@ class AdversarialLoss(nn.Module):
     critic_steps = 1  # steps of the discriminator for one of the generator
     penalty = "none"  # of the discriminator's gradient, see penalties.py
     has_targets = False  # trains the discriminator towards 1 and 0: these can be smoothed and flipped
+    saturates = False  # where the discriminator is sure, the generator's gradient vanishes
     is_logit = False  # the score is a logit, and sigmoid(score) the probability of "real"
     is_energy = False  # the discriminator is an autoencoder
     given_labels = False  # both networks are told the class
@@ -63,7 +64,7 @@ class Minimax(AdversarialLoss):
     Source   Goodfellow et al., 2014, eq. 1 and theorem 1; deck 000 "GAN cost function"; deck 004 "Two-player game"
     """
 
-    has_targets = is_logit = True
+    has_targets = is_logit = saturates = True
 
     def discriminator(self, real, fake):
         return bce(real, usual=1.0) + bce(fake, usual=0.0)
@@ -80,6 +81,8 @@ class NonSaturating(Minimax):
     dL_G/da = -(1 - sigmoid(a)): largest where the discriminator is sure that the sample is a fake.
     Source   Goodfellow et al., 2014, section 3; deck 004 "Two-player game" ("instead") and table, row GAN
     """
+
+    saturates = False
 
     def generator(self, fake):
         return ops.mean(ops.softplus(-fake.score))
