@@ -153,6 +153,12 @@ def test_train_sample_and_plot_from_the_command_line(tmp_path):
     done = call(root, ["plot", str(run), "judgement"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert (run / "judgement.png").exists()
+    done = call(root, ["eval", str(run), "--scores", "--n", "200"], catch_exceptions=False)
+    lines = [line.split("  ") for line in done.output.splitlines()]
+    assert [[cell.strip() for cell in line if cell] for line in lines[:2]] == [
+        ["n = 200", "samples", "test points"],
+        ["modes covered", "0 [0, 0]", "8 [8, 8]"],
+    ]
     done = call(root, ["sample", str(run), "--classes", "9"])
     assert done.exit_code == 2
     assert "classes must be below 8" in done.output

@@ -67,6 +67,14 @@ def test_recognition_takes_real_digits_for_digits_and_impostors_rarely():
     assert accepted["averaged"] < 0.15
 
 
+def test_impostors_are_the_same_of_bytes_and_of_floats():
+    """The mean of two bytes is not one byte: 200 and 200 would wrap to 144 in their sum."""
+    digits = load("mnist-mini", split="test")
+    images, labels = digits.images[:100], digits.labels[:100]
+    shares = [acceptance_of_impostors(x, labels, Generator(0)) for x in (images, to_model_range(images))]
+    assert shares[0] == shares[1]
+
+
 @pytest.mark.parametrize("shape", [(0, 28, 28, 1), (3, 32, 32, 1), (28, 28, 1)])
 def test_images_of_another_shape_are_refused(shape):
     with pytest.raises(ValueError, match="images must be \\(N, 28, 28, 1\\)"):

@@ -32,6 +32,7 @@ from minigen.metrics.frechet import moments
 from minigen.metrics.interval import counts
 from minigen.metrics.manifold import covered, squared_distances
 from minigen.metrics.wasserstein import Slices
+from minigen.models.latent import truncated_normal
 from minigen.random import Generator
 
 
@@ -167,9 +168,35 @@ def test_precision_and_recall_change_places_with_the_sides():
     assert precision(a, b) != recall(a, b)
 
 
-def test_as_many_neighbours_as_points_are_refused():
-    with pytest.raises(ValueError, match="n must be above k = 3"):
-        precision(normal((3, 2)), normal((3, 2)))
+def test_truncation_buys_precision_with_recall():
+    """Latents within tau, in the place of samples: the smaller tau, the more precision and the less recall."""
+    real = normal((1000, 8))
+    clouds = [truncated_normal((1000, 8), tau, Generator(1)) for tau in (0, 2, 1)]
+    precisions, recalls = ([score(z, real) for z in clouds] for score in (precision, recall))
+    assert precisions[0] < precisions[1] < precisions[2]
+    assert recalls[0] > recalls[1] > recalls[2]
+
+
+@pytest.mark.parametrize("k", [0, 3])
+def test_as_many_neighbours_as_points_are_refused_and_none_too(k):
+    with pytest.raises(ValueError, match=f"must be at least 1 and below n = 3, got {k}"):
+        precision(normal((3, 2)), normal((3, 2)), k)
+
+
+@pytest.mark.parametrize("score", [fid, precision, recall])
+def test_features_that_are_not_finite_are_refused(score):
+    broken = normal((5, 2))
+    broken[3, 1] = np.nan
+    with pytest.raises(ValueError, match="generated and real must be finite, got NaN or infinity"):
+        score(broken, normal((5, 2)))
+
+
+@pytest.mark.parametrize(
+    "p", [np.full((4, 10), 0.2), np.zeros((0, 10)), np.array([[1.5, -0.5]]), np.full((1, 2), np.nan)]
+)
+def test_the_inception_score_refuses_what_are_no_probabilities(p):
+    with pytest.raises(ValueError, match=r"probabilities must be \(n, K\), n >= 1, rows that sum to 1"):
+        inception_score(p)
 
 
 # ---------------------------------------------------------------- sliced Wasserstein

@@ -13,7 +13,7 @@ from .sample import OfRun
 @click.command("eval", cls=OfRun)
 @run_argument
 @click.option("--nll", is_flag=True, help="negative log-likelihood of the test images")
-@click.option("--scores", is_flag=True, help="FID, precision, recall and others of generated images")
+@click.option("--scores", is_flag=True, help="FID, precision, recall and others of generated images; modes of points")
 @click.option("--n", type=click.IntRange(min=1), help="images to score  [default: all test images]")
 @click.option("--samples", type=click.IntRange(min=1), help="samples of the estimate  [default: the model's]")
 @with_default("--seed", 0, SEED, "of the estimate")
@@ -26,6 +26,7 @@ def evaluate(run, nll, scores, n, samples, seed, weights, device, out, **setting
     \b
     minigen eval runs/vae-1 --nll                  log-likelihood by importance sampling
     minigen eval runs/ddpm-1 --scores --n 2000     its images beside training images and a PCA-Gaussian's
+    minigen eval runs/gan-1 --scores               of points on a ring or a grid: the modes they cover
 
     For --scores the model draws as many images as it is scored against, by the flags of `minigen sample`.
     """
@@ -60,20 +61,26 @@ def likelihood(model, run, n, samples, seed):
 
 
 def generation(model, run, n, seed, given):
-    """Print the scores of n generated images in their context -> {column: {name: {value, low, high, n}}}."""
+    """Print the scores of n generated images or points in context -> {column: {name: {value, low, high, n}}}."""
     from dataclasses import asdict
 
+    from ..data import MODES
     from ..data import load as load_data
-    from ..metrics import scores_in_context, table
+    from ..metrics import mode_scores, scores_in_context, table
     from ..random import Generator
     from ..train import held_out
 
-    test, train = held_out(run).images, load_data(model.config.data, model.config.data_dir).images
-    if test.shape[1:] != (28, 28, 1):
+    test, modes = held_out(run).images, MODES.get(model.config.data)
+    if modes is None and test.shape[1:] != (28, 28, 1):
         raise click.UsageError(f"--scores: the classifier knows digits of 28 x 28 x 1, the data has {test.shape[1:]}")
     if n is not None and not 4 <= n <= len(test):
         raise click.UsageError(f"--n must lie between 4 and {len(test)}, the test images, got {n}")
-    images = model.sample(n or len(test), seed=seed, progress=sys.stderr.isatty(), **given)
-    columns = scores_in_context(images, train, test, Generator(seed), len(images))
+    samples = model.sample(n or len(test), seed=seed, progress=sys.stderr.isatty(), **given)
+    if modes is None:
+        train = load_data(model.config.data, model.config.data_dir).images
+        columns = scores_in_context(samples, train, test, Generator(seed), len(samples))
+    else:
+        both = {"samples": samples, "test points": test[: len(samples)]}
+        columns = {title: mode_scores(points, modes, Generator(seed)) for title, points in both.items()}
     click.echo(table(columns))
     return {title: {name: asdict(score) for name, score in found.items()} for title, found in columns.items()}

@@ -34,7 +34,7 @@ import numpy as np
 
 
 def fid(generated, real):
-    """Frechet distance of two clouds of features (n, d), with the same n >= 2. Raises ValueError otherwise."""
+    """Frechet distance of two clouds of features (n, d), finite, with the same n >= 2. Raises ValueError otherwise."""
     check_same_n(generated, real)
     return frechet_distance(*moments(generated), *moments(real))
 
@@ -63,9 +63,11 @@ def moments(x, counts=None):
 
 
 def check_same_n(generated, real):
-    """Raises ValueError unless both are (n, d) with the same n >= 2 and the same d."""
+    """Raises ValueError unless both are (n, d) with the same n >= 2 and the same d, and all their numbers finite."""
     if np.ndim(generated) != 2 or np.shape(generated) != np.shape(real) or len(generated) < 2:
         raise ValueError(
             f"generated and real must be (n, d) with the same n >= 2, got {np.shape(generated)} and {np.shape(real)}: "
             "scores depend on n, so both sides need as many samples"
         )
+    if not (np.isfinite(generated).all() and np.isfinite(real).all()):
+        raise ValueError("generated and real must be finite, got NaN or infinity")

@@ -16,8 +16,10 @@ from scipy.special import xlogy
 
 
 def inception_score(probabilities, counts=None):
-    """IS of class probabilities p(y | x) (n, K), rows that sum to 1. counts: interval.py."""
+    """IS of class probabilities p(y | x) (n, K), n >= 1, whose rows sum to 1, else ValueError. counts: interval.py."""
     p = np.asarray(probabilities, np.float64)
+    if p.ndim != 2 or not len(p) or (p < 0).any() or not np.allclose(p.sum(1), 1, rtol=0, atol=1e-4):
+        raise ValueError(f"probabilities must be (n, K), n >= 1, rows that sum to 1, got an array of shape {p.shape}")
     weights = np.ones(len(p)) if counts is None else counts
     marginal = weights @ p / len(p)
     kl = weights @ xlogy(p, p).sum(1) / len(p) - xlogy(marginal, marginal).sum()

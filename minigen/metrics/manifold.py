@@ -38,11 +38,11 @@ def recall(generated, real, k=K):
 def covered(points, cloud, k=K):
     """Which points (n, d) lie in the manifold of the cloud (n, d)? -> (n,) bool
 
-    Raises ValueError unless both have the same n > k.
+    Raises ValueError unless both have the same n, finite numbers, and 1 <= k < n.
     """
     check_same_n(points, cloud)
-    if len(cloud) <= k:
-        raise ValueError(f"n must be above k = {k}, the neighbour that sets a radius, got n = {len(cloud)}")
+    if not 1 <= k < len(cloud):
+        raise ValueError(f"k, the neighbour that sets a radius, must be at least 1 and below n = {len(cloud)}, got {k}")
     reach = squared_radii(cloud, k)
     return np.concatenate([(block <= reach).any(1) for _, block in squared_distances(points, cloud)])
 

@@ -16,8 +16,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..data import to_model_range
 from ..models.classifier import load_classifier
-from .features import look
+from .features import as_bytes, look
 
 CONFIDENCE = 0.9
 
@@ -52,7 +53,7 @@ def class_probabilities(images, classifier=None):
 
 def acceptance_of_impostors(images, labels, generator):
     """The recognised share of real digits and of three kinds that are none, as {"real": ..., "noise": ..., ...}."""
-    n = len(images)
+    images, n = to_model_range(as_bytes(images)), len(images)
     order = generator.permutation(n)
     different = labels != labels[order]
     shuffled = np.stack([image.reshape(-1)[generator.permutation(784)].reshape(28, 28, 1) for image in images])
