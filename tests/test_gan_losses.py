@@ -31,7 +31,6 @@ from minigen.models.gan.penalties import (
     input_gradient,
     norms,
     r1,
-    refuse_batch_norm,
     unit_slope,
     wgan_gp,
 )
@@ -357,13 +356,6 @@ def test_dragan_looks_around_the_data_at_the_distance_of_its_spread():
     dragan(lambda x: seen.append(x.data) or x[:, 0], real, None, Generator(0))
     moved = (seen[0] - real).std()  # (1 - alpha) * 0.5 * 3 * eps, and E (1 - alpha)^2 = 1/3
     assert moved == pytest.approx(1.5 / 3**0.5, rel=0.05)
-
-
-def test_batch_norm_is_refused_under_a_penalty():
-    critic = nn.Sequential(nn.Linear(2, 4, Generator(0)), nn.BatchNorm(4))
-    with pytest.raises(ValueError, match="penalty 'wgan-gp' is about the gradient at single samples, but batch norm"):
-        refuse_batch_norm(critic, "wgan-gp")
-    refuse_batch_norm(nn.Sequential(nn.Linear(2, 4, Generator(0)), nn.GroupNorm(2, 4)), "wgan-gp")
 
 
 def test_ends_of_unequal_shape_are_refused():

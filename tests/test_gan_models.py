@@ -10,7 +10,7 @@ from scipy.stats import kstest, truncnorm
 
 from minigen import check_grads, grad, nn, ops
 from minigen.models.gan.dcgan import DCGANDiscriminator, DCGANEncoder, DCGANGenerator
-from minigen.models.gan.layers import MinibatchStd, SpectralNorm, with_labels
+from minigen.models.gan.layers import MinibatchStd, SpectralNorm, norm_of, with_labels
 from minigen.models.gan.losses import LOSSES
 from minigen.models.gan.mlp import (
     AutoencoderDiscriminator,
@@ -108,6 +108,14 @@ def test_labels_that_do_not_fit_are_refused():
         with_labels(x, np.array([0, 1]), 0)
 
 
+def test_a_norm_that_there_is_not_is_refused():
+    for kind in ("btach", "spectral"):
+        with pytest.raises(ValueError, match=f"norm must be one of none, batch, layer, group, got '{kind}'"):
+            norm_of(kind, 16)
+    with pytest.raises(ValueError, match="got 'spectral'"):
+        DCGANGenerator(6, (28, 28, 1), Generator(0), channels=4, norm="spectral")
+
+
 # ---------------------------------------------------------------- DCGAN
 
 
@@ -200,6 +208,11 @@ def test_the_energys_gradient_goes_through_both_ends_of_the_difference(kind, pow
     check_grads(lambda x: judge(x).score, [x], order=1, samples=1)
 
 
+def test_an_energy_of_another_power_is_refused():
+    with pytest.raises(ValueError, match="power must be 1 or 2, got 3"):
+        AutoencoderDiscriminator(None, None, 3)
+
+
 # ---------------------------------------------------------------- deck 000's toy
 
 
@@ -241,6 +254,7 @@ def test_truncated_latents_have_the_variance_of_the_formula_and_the_law_of_the_n
 
 def test_no_truncation_is_the_normal_law_and_a_negative_one_is_refused():
     np.testing.assert_array_equal(truncated_normal((7, 3), 0, Generator(5)), Generator(5).normal((7, 3)))
+    assert truncated_variance(0) == 1
     with pytest.raises(ValueError, match=r"tau must be positive, or 0 for no limit, got -1"):
         truncated_normal((2,), -1, Generator(0))
 
@@ -277,3 +291,4 @@ def test_every_path_begins_and_ends_at_its_ends(path):
 
 def test_slerp_between_parallel_ends_is_the_line():
     np.testing.assert_allclose(slerp(Z1[:3], 2 * Z1[:3], 0.5), 1.5 * Z1[:3], rtol=1e-12)
+    np.testing.assert_allclose(slerp(Z1[:3], -Z1[:3], 0.25), 0.5 * Z1[:3], rtol=1e-12)  # of opposite ones, too

@@ -32,7 +32,9 @@ def truncated_normal(shape, tau, generator):
 
 
 def truncated_variance(tau):
-    """Var z of `truncated_normal`."""
+    """Var z of `truncated_normal`; tau = 0 stands for no limit."""
+    if tau == 0:
+        return 1.0
     phi = np.exp(-tau * tau / 2) / np.sqrt(2 * np.pi)
     return 1 - 2 * tau * phi / (2 * ndtr(tau) - 1)
 
@@ -48,8 +50,9 @@ def cos_sin(z1, z2, s):
 
 
 def slerp(z1, z2, s):
-    """sin((1 - s) w) / sin(w) z1 + sin(s w) / sin(w) z2, w the angle between the two samples (lerp where that is 0).
+    """sin((1 - s) w) / sin(w) z1 + sin(s w) / sin(w) z2, w the angle between the two samples.
 
+    lerp where w is 0, and where it is pi: all great circles through opposite ends are of one length, so none is chosen.
     z1, z2 (N, ...): latent vectors or whole images of noise, of NumPy or CuPy
     """
     xp, axes = device_of(z1).xp, tuple(range(1, z1.ndim))

@@ -16,7 +16,7 @@ from ..autograd import no_grad
 from ..data import MODES, to_model_range
 from ..device import device_of, to_device
 from ..metrics import count_modes
-from ..models.gan.penalties import PENALTIES, refuse_batch_norm
+from ..models.gan.penalties import PENALTIES
 from ..models.gan.verdict import Verdict
 from ..models.latent import truncated_normal
 from ..nn import BatchNorm
@@ -57,6 +57,8 @@ class GAN:
         if n < 1:
             raise ValueError(f"n must be at least 1, got {n}")
         how = self.Sampling(**settings)
+        if how.classes and not self.classes:
+            raise SettingError(f"classes must be left out, since this model has none, got {how.classes}")
         if how.classes and max(how.classes) >= self.classes:
             raise SettingError(f"classes must be below {self.classes}, those of this model, got {how.classes}")
         generator = seed if isinstance(seed, Generator) else Generator(seed)
@@ -123,8 +125,6 @@ class GANTraining(Task):
         self.networks = {**self.model.networks, "loss": self.loss, "watch": self.watch}
         self.critic_steps = config.critic_steps or self.loss.critic_steps
         self.penalty = PENALTIES.get(config.uses_penalty)
-        if self.penalty is not None:
-            refuse_batch_norm(self.D, config.uses_penalty)
         self.pictured = 64 if len(image_shape) == 3 else 2000
         self.make_optimizers()
 

@@ -7,7 +7,7 @@ from ..data import class_count
 from ..data.registry import DATA_SETS
 from ..data.toy import TOY_SETS
 from ..models.gan.dcgan import DCGANDiscriminator, DCGANEncoder, DCGANGenerator
-from ..models.gan.layers import NORMS
+from ..models.gan.layers import GROUPS, NORMS
 from ..models.gan.losses import BEGAN, EBGAN, LOSSES, WGAN
 from ..models.gan.mlp import (
     AutoencoderDiscriminator,
@@ -48,11 +48,11 @@ class GANConfig(TrainConfig):
         "own", "gradient penalty; own: the loss's, where it has one", choices=("own", "none", *PENALTIES)
     )
     penalty_weight: float = setting(10.0, "weight of the gradient penalty", at_least=0)
-    clip: float = setting(0.01, "wgan: largest weight of the critic", at_least=0)
+    clip: float = setting(0.01, "wgan: largest weight of the critic", at_least=1e-12)
     codes: int = setting(10, "infogan: values of the latent code", at_least=2)
     margin: float = setting(1.0, "ebgan: energy that generated samples are lifted to", at_least=0)
     pull_away: float = setting(0.1, "ebgan: weight of the pull-away term", at_least=0)
-    gamma: float = setting(0.5, "began: energy of generated samples over that of data", at_least=0, at_most=1)
+    gamma: float = setting(0.5, "began: energy of generated samples over that of data", at_least=1e-12, at_most=1)
 
     arch: str = setting("dcgan", "networks; shift: deck 000's toy x* = z + theta", choices=ARCHITECTURES)
     latent: int = setting(64, "numbers in z", at_least=1)
@@ -102,6 +102,26 @@ class GANConfig(TrainConfig):
             f"d_norm must not be spectral for the energies of {self.loss}",
         )
         yield loss.is_energy and self.minibatch_std, f"minibatch_std must be false for the energies of {self.loss}"
+        yield (
+            self.loss == "wgan-gp" and self.penalty == "none" and self.d_norm != "spectral",
+            "penalty must not be none for wgan-gp, whose critic then has no bound: use loss wgan, or d_norm spectral",
+        )
+        yield (
+            self.loss == "ebgan" and self.batch_size == 1,
+            "batch_size must be at least 2 for ebgan, which compares codes with each other, got 1",
+        )
+        yield shift and self.minibatch_std, "minibatch_std must be false for arch shift, which has no layer for it"
+        size = "channels" if self.arch == "dcgan" else "width"
+        for name, norm in (("g_norm", self.generator_norm), ("d_norm", self.discriminator_norm)):
+            yield shift and norm != "none", f"{name} must be none for arch shift, which has no layer for it, got {norm}"
+            yield (
+                norm == "batch" and self.arch == "mlp" and self.batch_size == 1,
+                f"batch_size must be at least 2 for {name} batch, got 1",
+            )
+            yield (
+                norm == "group" and getattr(self, size) % GROUPS != 0,
+                f"{size} must be a multiple of {GROUPS} for {name} group, got {getattr(self, size)}",
+            )
 
     # ---------------------------------------------------------------- what open settings come to
 

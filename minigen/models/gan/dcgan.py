@@ -46,10 +46,10 @@ class DCGANGenerator(nn.Module):
         self.project = nn.Linear(latent + classes, SMALLEST**2 * widths[0], generator, bias=bias, weight_init=WEIGHTS)
         self.norm = nn.Sequential(*norm_of(norm, widths[0]), ops.relu)
         up = [
-            [*_doubled(a, b, generator, bias), *norm_of(norm, b), ops.relu] for a, b in zip(widths, widths[1:])
+            [_doubled(a, b, generator, bias), *norm_of(norm, b), ops.relu] for a, b in zip(widths, widths[1:])
         ]  # fmt: skip
         self.up = nn.Sequential(*sum(up, []))
-        self.output = _doubled(widths[-1], shape[-1], generator, bias=True)[0]
+        self.output = _doubled(widths[-1], shape[-1], generator, bias=True)
 
     def forward(self, z, labels=None):
         h = self.project(with_labels(z, labels, self.classes)).reshape(len(z), SMALLEST, SMALLEST, self.first)
@@ -59,9 +59,7 @@ class DCGANGenerator(nn.Module):
 
 
 def _doubled(inputs, outputs, generator, bias):
-    return [
-        nn.ConvTranspose2d(inputs, outputs, 4, generator, stride=2, padding=1, bias=bias, weight_init=WEIGHTS)
-    ]  # fmt: skip
+    return nn.ConvTranspose2d(inputs, outputs, 4, generator, stride=2, padding=1, bias=bias, weight_init=WEIGHTS)
 
 
 class DCGANTrunk(nn.Module):

@@ -14,8 +14,10 @@ def norm_of(kind, channels):
     """A list with the norm layer of that kind, or an empty one.
 
     "layer" is over all of a sample, pixels and channels (group norm with one group), as WGAN-GP has it.
-    Raises ValueError where 8 groups do not divide the channels.
+    Raises ValueError for another kind than NORMS, and where 8 groups do not divide the channels.
     """
+    if kind not in NORMS:
+        raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {kind!r}")
     if kind == "none":
         return []
     return [nn.BatchNorm(channels) if kind == "batch" else nn.GroupNorm(1 if kind == "layer" else GROUPS, channels)]

@@ -194,19 +194,16 @@ class Hinge(AdversarialLoss):
         return -ops.mean(fake.score)
 
 
-class WGAN(AdversarialLoss):
+class Wasserstein(AdversarialLoss):
     """The critic's gap, E D(x) - E D(G(z)), over all D of bounded slope is a multiple of the distance W1.
 
-        L_D = E D(G(z)) - E D(x)         L_G = -E D(G(z))         after each step: every weight clipped to [-clip, clip]
+        L_D = E D(G(z)) - E D(x)         L_G = -E D(G(z))
 
-    Clipping bounds the slope, by an unknown constant. (The deck's row is to be maximised by both players.)
-    Source   Arjovsky et al., ICML 2017, algorithm 1; deck 004, table, row WGAN
+    What bounds the slope is left to the two below. (The deck's rows are to be maximised by both players.)
+    Source   Arjovsky et al., ICML 2017, eq. 2 and 3
     """
 
     critic_steps = 5
-
-    def __init__(self, clip=0.01):
-        self.clip = clip
 
     def discriminator(self, real, fake):
         return ops.mean(fake.score) - ops.mean(real.score)
@@ -214,24 +211,28 @@ class WGAN(AdversarialLoss):
     def generator(self, fake):
         return -ops.mean(fake.score)
 
+
+class WGAN(Wasserstein):
+    """Every weight is clipped to [-clip, clip] after each step of the critic: its slope is at most an unknown constant.
+
+    Source   Arjovsky et al., ICML 2017, algorithm 1; deck 004, table, row WGAN
+    """
+
+    def __init__(self, clip=0.01):
+        self.clip = clip
+
     def after_discriminator_step(self, real, fake, weights):
         device_of(weights.data).xp.clip(weights.data, -self.clip, self.clip, out=weights.data)
         weights.changed()
 
 
-class WGANGP(WGAN):
-    """WGAN with the slope held at 1 between real and generated samples, in place of clipping: penalties.py.
+class WGANGP(Wasserstein):
+    """The slope is held at 1 between real and generated samples: penalties.py.
 
     Source   Gulrajani et al., NeurIPS 2017, eq. 3 and algorithm 1; deck 004, table (errata: penalties.py)
     """
 
     penalty = "wgan-gp"
-
-    def __init__(self):
-        pass
-
-    def after_discriminator_step(self, real, fake, weights):
-        pass
 
 
 # ---------------------------------------------------------------- autoencoders as discriminators

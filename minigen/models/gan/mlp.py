@@ -73,9 +73,12 @@ class AutoencoderDiscriminator(nn.Module):
     encoder: samples -> (N, D); decoder: (N, D) -> samples. The gradient for x goes through both ends of the
     difference: a generator that saw x as a fixed target would not be told how to become easy to reconstruct.
     Source   Zhao et al., ICLR 2017, section 2 (power 2); Berthelot et al., 2017, section 3.1 (power 1)
+    Raises ValueError for another power than 1 and 2.
     """
 
     def __init__(self, encoder, decoder, power):
+        if power not in (1, 2):
+            raise ValueError(f"power must be 1 or 2, got {power}")
         self.encoder, self.decoder, self.power = encoder, decoder, power
 
     def forward(self, x, labels=None):

@@ -11,7 +11,9 @@ vanish where the discriminator is sure, which is where it is needed. x_p = x + s
 standard deviation of the batch.
 
 A penalty is about the gradient at each sample alone. Batch norm makes the score of a sample depend on the others of
-its batch, so it is refused; layer norm and group norm do not.
+its batch, so the settings refuse it here (train/gan_config.py); layer norm and group norm do not. The one exception is
+the minibatch standard deviation s (layers.py), which is there to tie samples together: through s their gradients do
+mix, and the penalty is of the sum. Karras et al., ICLR 2018, have it under wgan-gp, too.
 
 Erratum of deck 004: it has (grad D(alpha x - (1 - alpha G(z))) - 1)^2, without the norm and with a mis-signed mix.
 
@@ -19,7 +21,7 @@ Shapes   x (N, *); critic: a Tensor (N, *) -> scores (N,)
 Source   Gulrajani et al., NeurIPS 2017, eq. 3; Kodali et al., 2017, section 2.3; Mescheder et al., ICML 2018, eq. 9
 """
 
-from ... import nn, ops
+from ... import ops
 from ...autograd import grad
 from ...device import device_of
 from ...tensor import Tensor
@@ -63,7 +65,8 @@ def unit_slope(critic, points):
 def input_gradient(critic, points):
     """d critic(x_n) / d x_n for every sample, recorded.   points: array (N, *) -> Tensor (N, *)
 
-    The gradient of the *sum* of scores: each score depends on its own sample, so their gradients do not mix.
+    The gradient of the *sum* of scores: each score depends on its own sample, so their gradients do not mix (but
+    for what passes through a minibatch standard deviation, see above).
     """
     x = Tensor(points, requires_grad=True)
     return grad(ops.sum(critic(x)), [x], create_graph=True)[0]
@@ -79,13 +82,3 @@ def norms(g):
     squares = square_norms(g)
     zero = squares.data <= 0
     return ops.where(zero, 0.0, ops.sqrt(ops.where(zero, 1.0, squares)))
-
-
-def refuse_batch_norm(network, penalty):
-    """Raises ValueError where a network that is to be penalised sample by sample has batch norm in it."""
-    found = [name for name, module in network.named_modules() if isinstance(module, nn.BatchNorm)]
-    if found:
-        raise ValueError(
-            f"penalty {penalty!r} is about the gradient at single samples, but batch norm ({found[0]}) ties the "
-            "samples of a batch together: use layer, group or no norm in the discriminator"
-        )
