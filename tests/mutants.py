@@ -85,7 +85,7 @@ OPERATIONS = [
            "return g.sum(tuple(range(extra)) + stretched)", "return g.mean(tuple(range(extra)) + stretched)",
            "test_ops.py::test_gradient_order_1[add]"),
     Mutant("sign of the subtrahend", "minigen/ops/elementwise.py",
-           "sum_to(-g, self.shapes[1])", "sum_to(g, self.shapes[1])",
+           "-sum_to(g, self.shapes[1])", "sum_to(g, self.shapes[1])",
            "test_ops.py::test_gradient_order_1[subtract]"),
     Mutant("divisor not squared", "minigen/ops/elementwise.py",
            "-g * a / (b * b)", "-g * a / b",
