@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from minigen.diffusion import GaussianDiffusion, ddim_levels, ddim_step, make_schedule
-from minigen.diffusion.editing import block_means, grey, inpaint, pixels, repaint_levels, sdedit, up, with_known
+from minigen.diffusion.editing import (
+    block_means,
+    grey,
+    inpaint,
+    inpaint_levels,
+    pixels,
+    repaint_levels,
+    sdedit,
+    up,
+    with_known,
+)
 from minigen.random import Generator
 
 MEAN, COVARIANCE = np.array([0.3, -0.5]), np.array([[0.5, 0.4], [0.4, 0.5]])
@@ -56,7 +66,7 @@ def moments(process, y, known=FIRST, steps=None, jump=1, resamplings=1, noise=0.
         return with_known(z, y, project, alpha_bar[process.T], noise, lambda: fresh)
 
     mean, covariance = np.zeros(2), np.zeros((2, 2))
-    path = repaint_levels(ddim_levels(process.T, steps or process.T), jump, resamplings)
+    path = inpaint_levels(process, steps or process.T, jump, resamplings, noise)
     moves = [start] + [
         (lambda x, z, fresh, a=a, b=b: up(process, x, a, b, z))
         if b > a
@@ -135,18 +145,45 @@ def test_what_is_put_in_has_the_law_of_x_t(noise):
 # ---------------------------------------------------------------- restoration
 
 
+@pytest.mark.parametrize(("resamplings", "levels"), [(1, (250, 1000)), (5, (125, 500))])
 @pytest.mark.parametrize("noise", [0.2, 0.7])
-def test_restoring_a_noisy_picture_reaches_the_conditional_law(noise):
+def test_restoring_a_noisy_picture_reaches_the_conditional_law(noise, resamplings, levels):
     """y = x0 + noise n: mean and covariance of p(x0 | y), to the sampler's own error, which falls with the steps."""
     y, known = np.array([1.2, -0.9]), np.array([True, True])
     mean, covariance = conditional(y, noise, known)
     errors = []
-    for T in (250, 1000):
-        found = moments(process_of(T), y, known, noise=noise)
-        assert abs(found[0] - mean).max() < 5e-3
+    for T in levels:
+        found = moments(process_of(T), y, known, jump=5, resamplings=resamplings, noise=noise)
+        assert abs(found[0] - mean).max() < 8e-3
         errors.append(abs(found[1] - covariance).max() / covariance.max())
-    assert errors[1] < 0.05
+    assert errors[1] < 0.06
     assert errors[1] < errors[0] / 2
+
+
+@pytest.mark.parametrize("noise", [0.2, 0.7])
+def test_resampling_brings_a_damaged_noisy_picture_to_the_conditional_law(noise):
+    """One pixel is known up to noise, the other not at all."""
+    y = np.array([1.2, 0.0])
+    mean, covariance = conditional(y, noise)
+    found = [moments(process_of(100), y, jump=5, resamplings=n, noise=noise) for n in (1, 4, 12)]
+    errors = [abs(m - mean).max() for m, _ in found]
+    assert errors[0] > 0.06
+    assert errors[1] < errors[0] / 2
+    assert errors[2] < errors[0] / 3
+    assert abs(found[2][1] - covariance).max() < 0.1 * covariance.max()
+
+
+def test_levels_are_resampled_only_where_the_picture_is_put_in():
+    """Above its own noise. Below, going back up would forget it."""
+    process, steps = process_of(100), 20
+    path = inpaint_levels(process, steps, jump=4, resamplings=3, noise=0.7)
+    levels, ups = ddim_levels(100, steps), {b for a, b in zip(path, path[1:]) if b > a}
+    own = [process.noise[level] < 0.7 * process.signal[level] for level in levels]
+    assert 0 < sum(own) < len(levels) - 1
+    assert path[-sum(own) :] == levels[-sum(own) :]
+    assert ups == set(levels[: -sum(own) - 1])
+    assert inpaint_levels(process, steps, 4, 3, 0.0) == repaint_levels(levels, 4, 3)
+    assert inpaint_levels(process, steps, 4, 3, 1e9) == levels
 
 
 def test_restoring_without_fresh_noise_is_biased():

@@ -20,8 +20,9 @@ What is exact   With one passage (resamplings = 1) the result is biased, however
                 the unknown part hangs too little on the known one. With more resamplings of short jumps it approaches
                 p(x0 | y), its mean and covariance (a test shows both); only the steps' own error stays.
 Restoration     y = P x0 + sigma n, noisy itself, is x_t up to scale at the level where (1 - alpha_bar) / alpha_bar
-                = sigma^2. Above it y needs only the rest of the noise; from there on the model runs free. With P = I
-                this draws from p(x0 | y) exactly as the number of levels grows, if fresh noise is used (eta = 1).
+                = sigma^2. Above it y needs only the rest of the noise; from there on the model runs free, once: going
+                back up where nothing is put in would forget y. With P = I this draws from p(x0 | y) exactly as the
+                number of levels grows, if fresh noise is used (eta = 1).
 
 Shapes   images (N, H, W, C), float32 or float64 in [-1, 1]; mask bool, True = keep, broadcast to images
 Source   Lugmayr et al., RePaint, CVPR 2022, Algorithm 1; Song et al., Score-Based Generative Modeling through SDEs,
@@ -85,7 +86,8 @@ def inpaint(
     """Pictures that agree with project(image), drawn by RePaint: -> x0 (N, H, W, C) of image's dtype.
 
     image        what is known; its other part counts for nothing
-    steps, eta   levels visited and noise of a step, as in ddim_sample; the model is asked steps * resamplings times
+    steps, eta   levels visited and noise of a step, as in ddim_sample; the model is asked steps * resamplings times,
+                 and less often where noise > 0
     jump         how many of those levels are taken back at a time
     noise        deviation of the noise that image itself holds, in units of pixels in [-1, 1]; 0: it is kept exactly
     Raises ValueError unless 1 <= jump, 1 <= resamplings and noise >= 0, and where image holds a NaN.
@@ -101,7 +103,7 @@ def inpaint(
         return generator.normal(image.shape, image.dtype, device_of(image))
 
     x = with_known(fresh(), known, project, alpha_bar[process.T], noise, fresh)
-    path = repaint_levels(ddim_levels(process.T, steps), jump, resamplings)
+    path = inpaint_levels(process, steps, jump, resamplings, noise)
     for level, next_level in zip(tqdm(path[:-1], disable=not progress), path[1:]):
         if next_level > level:
             x = up(process, x, level, next_level, fresh())
@@ -127,6 +129,13 @@ def with_known(x, known, project, alpha_bar, noise, fresh):
     if missing > 0:
         at_level = at_level + project(fresh()) * math.sqrt(missing)
     return x - project(x) + at_level
+
+
+def inpaint_levels(process, steps, jump, resamplings, noise):
+    """The levels that inpaint visits: in RePaint's order as far as the image is put in, from there straight down."""
+    levels, alpha_bar = ddim_levels(process.T, steps), process.schedule.alpha_bar
+    free = [level for level in levels if 1 - alpha_bar[level] < alpha_bar[level] * noise**2]
+    return repaint_levels(levels[: len(levels) - len(free)], jump, resamplings) + free
 
 
 def repaint_levels(levels, jump, resamplings):
