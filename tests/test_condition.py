@@ -15,6 +15,7 @@ from minigen.train import SettingError, resume, start
 from minigen.train.checkpoint import read_checkpoint
 from minigen.train.condition import condition_of, drop_some
 from minigen.train.ddpm import DDPM, DDPMConfig
+from minigen.train.edit import edit
 from minigen.train.start import prepare
 
 SMALL = {"channels": 8, "multipliers": (1, 2), "blocks": 1, "attention_levels": (1,), "heads": 2, "groups": 4}
@@ -173,7 +174,7 @@ def test_samples_show_the_labels_that_are_asked_for(kind):
     assert not np.array_equal(threes, model.sample(4, seed=1, label=(4,)))
     in_turn, again = model.sample(4, seed=1), model.sample(4, seed=1, label=(0, 1, 2, 3))
     assert np.array_equal(in_turn, again)  # all classes in turn unless told
-    assert np.array_equal(model.sample(4, seed=1, label=(3,), batch_size=3).shape, threes.shape)
+    np.testing.assert_allclose(model.sample(4, seed=1, label=(3,), batch_size=3), threes, atol=1e-5)
     assert not np.array_equal(threes, model.sample(4, seed=1, label=(3,), guidance=3.0))
     plain = model.sample(4, seed=1, label=(3,), guidance=0.0)
     assert np.array_equal(plain, model.sample(4, seed=1, label=(4,), guidance=0.0))
@@ -186,6 +187,7 @@ def test_a_model_that_enlarges_draws_its_sample_pictures_from_training_images(tm
     images = block_means(to_model_range(batches.images[:3]), 4)
     drawn = [task.model.sample(3, seed=1, image=sign * images) for sign in (1, -1)]
     assert drawn[0].shape == (3, 8, 8, 1)
+    assert abs(drawn[0] - drawn[1]).max() > 1e-3
 
 
 def test_labels_go_on_where_the_batch_before_ended():
@@ -206,13 +208,90 @@ def test_labels_go_on_where_the_batch_before_ended():
         ),
         ("none", {"label": (3,)}, "label needs a model that is told labels, or classifier_guidance"),
         ("class", {"label": (10,)}, "label must be below 10, the classes of mnist, got"),
-        ("image", {}, "enlarges a picture, and got none"),
-        ("hybrid", {}, "enlarges a picture, and got none"),
+        ("image", {"guidance": 2.0}, "it is told nothing, got guidance 2.0 and a model of --condition image"),
+        ("hybrid", {"label": (3,)}, r"with a picture to enlarge, and there is none, got label \(3,\)"),
+        ("class", {"classifier_guidance": 1.0}, "needs digits of 28 x 28 x 1, and this model draws mnist of 8 x 8 x 1"),
     ],
 )
 def test_a_wish_that_the_model_cannot_follow_is_refused(kind, settings, message):
     with pytest.raises(SettingError, match=message):
         model_of(kind).sample(2, **settings)
+
+
+@pytest.mark.parametrize("data", ["fashion-mnist", "mnist-mini-color"])
+def test_the_digit_classifier_guides_digits_alone(data):
+    model = DDPM(DDPMConfig(T=8, channels=8, groups=4, data=data), (28, 28, 3 if "color" in data else 1), Generator(0))
+    with pytest.raises(SettingError, match=f"classifier_guidance needs digits of 28 x 28 x 1, .* draws {data} of 28 x"):
+        model.sample(1, classifier_guidance=1.0)
+
+
+@pytest.mark.parametrize("kind", ["none", "class", "tokens"])
+def test_a_picture_is_for_models_that_enlarge(kind):
+    with pytest.raises(ValueError, match=f"image is for a model of --condition image or hybrid, .* --condition {kind}"):
+        model_of(kind).sample(2, image=np.zeros((2, 8, 8, 1), np.float32))
+
+
+# ---------------------------------------------------------------- without the condition
+
+
+@pytest.mark.parametrize("kind", ["image", "hybrid"])
+def test_a_model_that_enlarges_draws_without_a_picture_too(kind):
+    """By its null condition, whatever the picture would be."""
+    model, image = model_of(kind), np.full((2, 8, 8, 1), 0.5, np.float32)
+    plain = model.sample(2, seed=1)
+    assert np.array_equal(plain, model.sample(2, seed=1, guidance=0.0))
+    assert np.array_equal(plain, model.sample(2, seed=1, guidance=0.0, image=image))
+    assert abs(plain - model.sample(2, seed=1, image=image)).max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("task", ["inpaint", "sdedit"])
+def test_an_edit_tells_no_label_that_was_not_asked_for(kind, task):
+    """Every version is drawn from p(x | what is known), and not, in turn, from p(x | class 0), p(x | class 1) ..."""
+    model, told = model_of(kind), []
+    forward = model.network.forward
+    model.network.forward = lambda x, t, **given: told.append(given) or forward(x, t, **given)
+    picture, mask = np.zeros((8, 8, 1), np.float32), np.eye(8, dtype=bool) if task == "inpaint" else None
+    edit(model, task, picture, mask, n=3, steps=2)
+    assert told
+    assert all(not call.pop("given").any() and not call for call in told)
+    if kind in ("class", "tokens"):
+        told.clear()
+        edit(model, task, picture, mask, n=3, steps=2, label=(3, 5))
+        assert all(call["given"].all() and call["labels"].tolist() == [3, 5, 3] for call in told)
+
+
+@pytest.mark.parametrize("kind", ["image", "hybrid"])
+def test_upscale_tells_the_model_the_picture_and_keeps_its_block_means(kind):
+    model, small = model_of(kind), np.linspace(-1, 1, 4, dtype=np.float32).reshape(2, 2, 1)
+    label = {"label": (3,)} if kind == "hybrid" else {}
+    one, other = (edit(model, "upscale", sign * small, n=2, steps=2, **label)[0] for sign in (1, -1))
+    np.testing.assert_allclose(one.reshape(2, 2, 4, 2, 4, 1).mean((2, 4))[0], small, atol=1e-5)
+    details = [x - block_means(x, 4) for x in (one, other)]
+    assert abs(details[0] - details[1]).max() > 1e-3
+
+
+def test_what_a_wish_for_an_edit_lacks_is_named():
+    small, picture = np.zeros((2, 2, 1), np.float32), np.zeros((28, 28, 1), np.float32)
+    digits = DDPM(DDPMConfig(T=8, channels=8, groups=4), (28, 28, 1), Generator(0))
+    with pytest.raises(SettingError, match="label must say what the picture shows"):
+        edit(model_of("hybrid"), "upscale", small, steps=2)
+    with pytest.raises(SettingError, match="classifier_guidance needs a label to guide to, got none"):
+        edit(digits, "sdedit", picture, steps=2, classifier_guidance=1.0)
+
+
+def test_a_model_without_a_trained_null_condition_is_not_asked_for_it():
+    model = model_of("class", condition_dropout=0.0)
+    model.sample(1, label=(3,))
+    images = np.zeros((2, 8, 8, 1), np.uint8)
+    for ask in (
+        lambda: model.sample(1, label=(3,), guidance=3.0),
+        lambda: model.sample(1, guidance=0.0),
+        lambda: edit(model, "sdedit", to_model_range(images[0]), steps=2),
+        lambda: model.nll(images, Generator(0)),
+    ):
+        with pytest.raises(SettingError, match="was never trained: condition_dropout was 0"):
+            ask()
 
 
 def test_bad_conditions_are_named():

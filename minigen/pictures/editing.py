@@ -73,9 +73,10 @@ def colorize(model, data, generator, shown=6, versions=5, **settings):
 
 def edits(task, model, data, generator, shown, versions, spoil, mask=None, **settings):
     """A row an image: the test image, what is known of it, and as many versions."""
-    rows = []
-    for original in to_model_range(data.images[:shown]):
-        drawn, known = edit(model, task, spoil(original), mask, versions, generator, **settings)
+    rows, named = [], task == "upscale" and model.config.condition == "hybrid"  # which is told the label too
+    for original, label in zip(to_model_range(data.images[:shown]), data.labels):
+        wish = {"label": (int(label),)} if named else {}
+        drawn, known = edit(model, task, spoil(original), mask, versions, generator, **wish, **settings)
         rows.append([original, known, *np.clip(drawn, -1, 1)])
     figure = new_figure((versions + 2) * 0.6, shown * 0.6 + 0.7, task.capitalize())
     names = ["image", "known", *[str(i + 1) for i in range(versions)]]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..data import to_model_range
-from ..data.registry import find_data_set
+from ..data.registry import DIGITS, find_data_set
 from ..device import device_of, to_device
 from ..diffusion.editing import block_means
 from ..diffusion.guidance import classifier_guided, guided, label_probability
@@ -23,6 +23,7 @@ from ..models.unet import UNet
 from .config import SettingError, Settings, setting
 
 CONDITIONS = ("none", *KINDS)
+DIGIT_SHAPE = (28, 28, 1)  # what the digit classifier knows
 FACTOR = 4  # super-resolution: how many times coarser the image is that the network is told
 
 
@@ -78,29 +79,38 @@ class ConditionSampling(Settings):
     )
 
 
-def denoiser(model, how, part, image=None):
-    """The function (x, t) -> prediction for the samples whose numbers are in the range `part`, by the settings `how`.
+def denoiser(model, how, labels, image=None):
+    """The function (x, t) -> prediction, for the samplers, by the settings `how`.
 
-    Sample i shows class label[i % len(label)]. image: what a network of kind "image" or "hybrid" is told.
-    Raises SettingError for guidance or labels that the model cannot follow.
+    labels   (N,) what the samples are to show, None: nothing in particular
+    image    (N, H, W, C), the pictures that a network of kind "image" or "hybrid" enlarges, None: none
+    A conditional model that is told nothing draws from p(x), by its null condition.
+    Raises SettingError for guidance, labels or pictures that the model cannot follow.
     """
-    labels = wanted_labels(model, how, part)
-    condition = condition_for(model, labels, image)
-    if condition:
-        network = guided(model.process, model.network, condition, how.guidance)
-    elif how.guidance != 1:
+    kind, condition = model.config.condition, condition_for(model, how, labels, image)
+    if how.guidance != 1 and kind == "none":
         raise SettingError(f"guidance needs a conditional model, and this one was trained with --condition none, "
                            f"got guidance {how.guidance}; classifier_guidance works without one")  # fmt: skip
-    else:
-        network = model.network
+    if how.guidance not in (0, 1) and not condition:
+        raise SettingError(f"guidance exaggerates what the model is told, and it is told nothing, got guidance "
+                           f"{how.guidance} and a model of --condition {kind}")  # fmt: skip
+    if how.guidance != 1 or not condition:
+        check_unconditional(model.config)
+    network = model.network
+    if kind != "none":
+        network = guided(model.process, network, condition, how.guidance if condition else 0)
     if how.classifier_guidance == 0:
         return network
+    check_digits(model, labels)
     classifier = load_classifier().to(model.config.device)
     return classifier_guided(model.process, network, label_probability(classifier, labels), how.classifier_guidance)
 
 
 def wanted_labels(model, how, part):
-    """The label of each sample of `part`, (N,) int64. Raises SettingError for labels that mean nothing to the model."""
+    """The labels of the samples whose numbers are in the range `part`, (N,) int64: `how.label` in turn, or all classes.
+
+    Raises SettingError for labels that mean nothing to the model.
+    """
     told = model.config.condition in ("class", "tokens", "hybrid")
     classes = number_of_classes(model.config)
     if how.label and not (told or how.classifier_guidance):
@@ -111,13 +121,35 @@ def wanted_labels(model, how, part):
     return np.array(how.label or range(classes))[np.array(part) % len(how.label or range(classes))]
 
 
-def condition_for(model, labels, image):
-    """What the network is told: {name: array}, where the model is."""
+def condition_for(model, how, labels, image):
+    """What the network is told: {name: array}, {} where it is told nothing."""
     kind, told = model.config.condition, {}
     if kind in ("class", "tokens", "hybrid"):
-        told["labels"] = to_device(labels, model.config.device)
+        told["labels"] = labels
     if kind in ("image", "hybrid"):
-        if image is None:
-            raise SettingError("a model trained with --condition image or hybrid enlarges a picture, and got none")
-        told["image"] = to_device(image, model.config.device)
-    return told
+        told["image"] = image
+    elif image is not None:
+        raise ValueError(f"image is for a model of --condition image or hybrid, and this one has --condition {kind}")
+    if kind == "hybrid" and image is None and how.label and not how.classifier_guidance:
+        raise SettingError(f"label is told to a model of --condition hybrid with a picture to enlarge, and there is "
+                           f"none, got label {how.label}")  # fmt: skip
+    if kind == "hybrid" and image is not None and labels is None:
+        raise SettingError("label must say what the picture shows: a model of --condition hybrid is told both")
+    if any(value is None for value in told.values()):
+        return {}
+    return {name: to_device(value, model.config.device) for name, value in told.items()}
+
+
+def check_unconditional(config):
+    """Raises SettingError where p(x) is asked of a conditional model that never learned its null condition."""
+    if config.condition != "none" and config.condition_dropout == 0:
+        raise SettingError("the model without its condition was never trained: condition_dropout was 0")
+
+
+def check_digits(model, labels):
+    """Raises SettingError where the digit classifier knows nothing of the model's images, or of what is wanted."""
+    if find_data_set(model.config.data).classes != DIGITS or model.image_shape != DIGIT_SHAPE:
+        raise SettingError(f"classifier_guidance needs digits of 28 x 28 x 1, and this model draws {model.config.data} "
+                           f"of {' x '.join(map(str, model.image_shape))}")  # fmt: skip
+    if labels is None:
+        raise SettingError("classifier_guidance needs a label to guide to, got none")

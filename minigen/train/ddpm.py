@@ -33,11 +33,13 @@ from ..random import Generator
 from .condition import (
     CONDITIONS,
     ConditionSampling,
+    check_unconditional,
     condition_of,
     denoiser,
     drop_some,
     examples_to_enlarge,
     make_network,
+    wanted_labels,
 )
 from .config import SettingError, TrainConfig, setting
 from .task import Task, check_finite, under
@@ -133,8 +135,9 @@ class DDPM:
 
         settings  those of DDPMSampling
         seed      a whole number, or the Generator to draw from
-        image     (n, H, W, C), coarse: what a model trained with --condition image or hybrid enlarges
-        Raises ValueError for n < 1, SettingError for settings that cannot be used.
+        image     (n, H, W, C), coarse: what a model trained with --condition image or hybrid enlarges; without it such
+                  a model draws from p(x)
+        Raises ValueError for n < 1, or an image for another model, SettingError for settings that cannot be used.
         """
         if n < 1:
             raise ValueError(f"n must be at least 1, got {n}")
@@ -154,7 +157,7 @@ class DDPM:
         steps = how.steps or (T if how.sampler == "ddpm" else min(50, T))
         own = {"ddim": {"eta": how.eta}, "ddpm": {"variance": self.variance(how.variance)}}.get(how.sampler, {})
         images = SAMPLERS[how.sampler](
-            self.process, denoiser(self, how, part, image), start, generator, steps,
+            self.process, denoiser(self, how, wanted_labels(self, how, part), image), start, generator, steps,
             spacing=how.spacing, clip_x0=True, progress=progress, **own,
         )  # fmt: skip
         return to_device(images, "cpu")
@@ -179,7 +182,9 @@ class DDPM:
         samples   network calls for each image, 2 ... T: 50 (at most T) where None. The estimate is unbiased for any;
                   T visits every level. Its noise is part of the standard error, which is over the images
         The steps have the learned variance, or else the posterior's. See diffusion/likelihood.py.
+        A conditional model is asked for p(x), by its null condition: SettingError where it has not learned that.
         """
+        check_unconditional(self.config)
         levels, terms = samples or min(BOUND_LEVELS, self.process.T), []
         variance = self.variance(fixed="posterior")
         with self.at_rest():

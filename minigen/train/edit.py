@@ -5,8 +5,10 @@ outfill    a smaller picture: it stands in the middle, draw what is around it
 colorize   a grey picture, or the grey of a coloured one: draw the colours. The model must have three
 restore    a picture with noise of deviation `noise`, and where the mask says False, damage: draw what was there
 upscale    a picture a quarter as high and wide: draw the details. A model trained with --condition image or hybrid
-           is told the picture; any other is kept to its block means
+           is told the picture (hybrid: and the `label`); any other is kept to its block means
 sdedit     a rough picture: draw a better one, the freer the higher the `strength`
+
+Without a `label` a conditional model is told none: what it draws is of any class.
 """
 
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from ..device import to_device
 from ..diffusion import ddim_sample
 from ..diffusion.editing import block_means, grey, inpaint, pixels, sdedit, with_known
 from ..random import Generator
-from .condition import FACTOR, ConditionSampling, denoiser
+from .condition import FACTOR, ConditionSampling, denoiser, wanted_labels
 from .config import SettingError, setting
 
 EDITS = ("inpaint", "outfill", "colorize", "restore", "upscale", "sdedit")
@@ -54,7 +56,8 @@ def edit(model, task, picture, mask=None, n=1, seed=0, progress=False, **setting
     training = model.network.training
     model.network.eval()
     try:
-        network = denoiser(model, how, range(n), images if enlarges else None)
+        labels = wanted_labels(model, how, range(n)) if how.label else None
+        network = denoiser(model, how, labels, images if enlarges else None)
         if task == "sdedit":
             x = sdedit(model.process, network, images, how.strength, generator, **common)
         elif enlarges:
