@@ -13,11 +13,12 @@ from tiny import SETTINGS, config, flags, make_data
 from tolerances import assert_close
 
 from minigen import Generator, Tensor, grad, nn, no_grad, ops
-from minigen.data import Batches, Prefetched
+from minigen.data import Batches, ImageSet, Prefetched
 from minigen.device import NoGPU, device, to_device
 from minigen.diffusion import GaussianDiffusion, make_schedule
 from minigen.optim import EMA, SGD, Adam, AdamW, RMSprop
-from minigen.train import MODELS, AEConfig, GANConfig, RunFolder, VAEConfig, load, start
+from minigen.pictures import find_picture
+from minigen.train import DDPM, MODELS, AEConfig, GANConfig, RunFolder, VAEConfig, load, start
 from minigen.train.start import prepare
 
 pytestmark = pytest.mark.skipif(build.missing() is not None, reason=str(build.missing()))
@@ -272,6 +273,23 @@ def test_the_command_line_trains_samples_and_profiles_on_the_gpu(minigen, data_d
     code, out, _ = minigen("profile", "r", "--steps", 1)
     assert code == 0
     assert "Conv2d" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "few"),
+    [
+        ("forward", {"shown": 1, "columns": 2}),
+        ("backward", {"shown": 1, "steps": 1}),
+        ("denoising", {"shown": 1, "steps": 2}),
+        ("steps", {"shown": 1, "counts": (1,)}),
+        ("interpolate", {"pairs": 1, "columns": 2, "steps": 1, "rounds": 1}),
+        ("bound", {"n": 1, "levels": 2}),
+    ],
+)
+def test_pictures_of_a_model_on_the_gpu_are_drawn(name, few, data_dir, cupy):
+    settings = config(data_dir, device="cuda")
+    data = ImageSet("noise", np.zeros((2, 8, 8, 1), np.uint8), np.zeros(2, np.int64), ("none",))
+    find_picture("ddpm", name)(DDPM(settings, (8, 8, 1), Generator(0)), data, Generator(1), **few)
 
 
 # ---------------------------------------------------------------- no GPU

@@ -1,12 +1,13 @@
 """The pictures of a diffusion model show what they say: a model that knows the noise stands in for the network."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from minigen.data import ImageSet
+from minigen.data import ImageSet, to_model_range
 from minigen.diffusion import GaussianDiffusion, make_schedule
 from minigen.pictures import PICTURES, find_picture, save_picture
 from minigen.pictures.diffusion import HELD, shares, trajectory
@@ -22,7 +23,7 @@ def model():
     point = np.linspace(-1, 1, 64, dtype=np.float32).reshape(SHAPE)
     return SimpleNamespace(
         process=process, network=lambda x, t: np.broadcast_to(point, x.shape), image_shape=SHAPE, point=point,
-        config=SimpleNamespace(schedule="cosine"), variance=lambda fixed: fixed,
+        config=SimpleNamespace(schedule="cosine", device="cpu"), variance=lambda fixed: fixed,
     )  # fmt: skip
 
 
@@ -59,6 +60,53 @@ def test_the_film_ends_on_the_finished_images_and_holds_them(model, data):
     assert len(frames) == 11 + HELD
     assert all(np.array_equal(frame, frames[-1]) for frame in frames[10:])
     assert not np.array_equal(frames[0], frames[-1])
+
+
+def words(figure):
+    return [
+        text.get_text()
+        for axes in figure.axes
+        for text in (axes.title, *axes.texts, *axes.get_xticklabels(), *axes.get_yticklabels())
+    ] + [text.get_text() for text in figure.texts]
+
+
+def test_the_rows_of_steps_are_named_by_the_calls_that_they_take(model, data):
+    """Heun calls twice in every step but the last."""
+    calls = []
+    network, model.network = model.network, lambda x, t: calls.append(t[0]) or network(x, t)
+    figure = find_picture("ddpm", "steps")(model, data, Generator(0), shown=2, counts=(5, 10))
+    names = ["ddim 5", "ddim 10", "dpm++ 5", "dpm++ 10", "heun 5", "heun 9"]
+    assert [word for word in words(figure) if word in names] == names
+    assert len(calls) == sum(int(name.split()[1]) for name in names)
+
+
+def test_the_way_to_the_noise_and_back_is_measured(model, data):
+    """Images that are the model's one point come back as they were; others, by the error that they must have."""
+    draw = find_picture("ddpm", "interpolate")
+    point = np.clip(np.rint((model.point + 1) * 127.5), 0, 255).astype(np.uint8)
+    model.point[...] = to_model_range(point)
+    images = np.stack([point] * 8)
+    figure = draw(model, replace(data, images=images), Generator(0))
+    assert error_of(figure) < 1e-5
+    error = abs(to_model_range(data.images[:8]) - model.point).mean()
+    assert error_of(draw(model, data, Generator(0))) == pytest.approx(error, rel=0.06)  # two digits are shown
+
+
+def error_of(figure):
+    return float(next(word for word in words(figure) if "there and back" in word).rsplit(": ", 1)[1])
+
+
+def test_a_model_of_few_levels_has_all_its_pictures(model, data):
+    """Fewer levels than the steps that a picture takes: every level is one."""
+    model.process = GaussianDiffusion(make_schedule("cosine", 8), "x0")
+    figure = find_picture("ddpm", "backward")(model, data, Generator(0))
+    assert [word for word in words(figure) if word.startswith("t = ")] == [f"t = {t}" for t in range(8, -1, -1)]
+    assert any("DDIM, 8 steps" in word for word in words(figure))
+    steps = words(find_picture("ddpm", "steps")(model, data, Generator(0), shown=2))
+    assert [word for word in steps if word.startswith("ddim")] == ["ddim 5", "ddim 8"]
+    assert any(
+        "DDIM, 8 steps" in word for word in words(find_picture("ddpm", "interpolate")(model, data, Generator(0)))
+    )
 
 
 def test_columns_are_spread_from_end_to_end():

@@ -18,12 +18,12 @@ import numpy as np
 
 from ..autograd import no_grad
 from ..data import to_model_range
+from ..device import to_device
 from ..diffusion import SAMPLERS, ddim_invert, ddim_levels, ddim_sample, ddim_step
 from ..diffusion.likelihood import bits_per_dim, reverse_term
 from ..diffusion.samplers import estimates, predict
 from ..models.latent import slerp
 from ..report import image_grid
-from ..tensor import Tensor
 from .style import new_figure, plain, show_rows
 
 HELD = 20  # frames that a GIF stays at its end
@@ -46,6 +46,7 @@ def forward(model, data, generator, shown=4, columns=9):
 
 def backward(model, data, generator, shown=3, columns=9, steps=50, eta=1.0):
     """`shown` samples at levels from T to 0: x_t, and below it x0_hat, what the network sees in it."""
+    steps = min(steps, model.process.T)
     wanted = set(shares(steps, columns))
     path = [state for i, state in enumerate(reversed(trajectory(model, shown, generator, steps, eta))) if i in wanted]
     levels, x, guesses = zip(*reversed(path))
@@ -64,14 +65,14 @@ def denoising(model, data, generator, shown=12, columns=6, steps=50, eta=1.0):
 
 def trajectory(model, n, generator, steps, eta):
     """[(level, x, x0_hat)] of n samples at every level that DDIM visits, T first; at level 0 x0_hat is x."""
-    process, x = model.process, generator.normal((n, *model.image_shape))
+    process, x = model.process, generator.normal((n, *model.image_shape), device=model.config.device)
     levels, states = ddim_levels(process.T, min(steps, process.T)), []
     for level, next_level in zip(levels, levels[1:]):
         output = predict(model.network, x, level)
         states.append((level, x, estimates(process, x, output, level, clip_x0=True)[0]))
-        noise = generator.normal(x.shape) if eta > 0 and next_level > 0 else None
+        noise = generator.normal(x.shape, device=model.config.device) if eta > 0 and next_level > 0 else None
         x = ddim_step(process, x, output, level, next_level, eta, noise, clip_x0=True)
-    return [*states, (0, x, x)]
+    return [(level, to_device(x, "cpu"), to_device(x0, "cpu")) for level, x, x0 in [*states, (0, x, x)]]
 
 
 def shares(n, parts):
@@ -84,12 +85,13 @@ def shares(n, parts):
 
 def steps(model, data, generator, shown=8, counts=(5, 10, 20, 50)):
     """The same `shown` noises, a row for each sampler and number of steps; the network's calls before the row."""
-    noise = generator.normal((shown, *model.image_shape))
+    noise = generator.normal((shown, *model.image_shape), device=model.config.device)
     names, rows = [], []
     for sampler in ("ddim", "dpm++", "heun"):
-        for count in counts:
+        for count in sorted({min(count, model.process.T) for count in counts}):
             taken = (count + 1) // 2 if sampler == "heun" else count  # Heun calls twice a step
-            rows.append(SAMPLERS[sampler](model.process, model.network, noise, generator, taken, clip_x0=True))
+            drawn = SAMPLERS[sampler](model.process, model.network, noise, generator, taken, clip_x0=True)
+            rows.append(to_device(drawn, "cpu"))
             names.append(f"{sampler} {2 * taken - 1 if sampler == 'heun' else taken}")
     figure = new_figure(shown * 0.6 + 0.9, len(rows) * 0.6 + 0.5, "The same noise; sampler and calls of the network")
     show_rows(figure.add_subplot(), np.stack(rows), names, gap=2)
@@ -105,12 +107,13 @@ def interpolate(model, data, generator, pairs=4, columns=9, steps=50, rounds=3):
     The first and last columns are the test images themselves, so that the second and last but one show the way there
     and back. Measured: the error of that way.
     """
-    x0 = to_model_range(data.images[: 2 * pairs])
-    noise = ddim_invert(model.process, model.network, x0, steps, rounds)
+    x0, device, steps = to_model_range(data.images[: 2 * pairs]), model.config.device, min(steps, model.process.T)
+    noise = ddim_invert(model.process, model.network, to_device(x0, device), steps, rounds)
+    noise = to_device(noise, "cpu")
     fractions = np.linspace(0, 1, columns)
     between = np.stack([slerp(noise[:pairs], noise[pairs:], f) for f in fractions], axis=1).astype(np.float32)
-    flat = between.reshape(-1, *x0.shape[1:])
-    decoded = ddim_sample(model.process, model.network, flat, generator, steps).reshape(between.shape)
+    flat = to_device(between.reshape(-1, *x0.shape[1:]), device)
+    decoded = to_device(ddim_sample(model.process, model.network, flat, generator, steps), "cpu").reshape(between.shape)
     error = np.abs(np.concatenate([decoded[:, 0], decoded[:, -1]]) - x0).mean()
     images = np.concatenate([x0[:pairs, None], decoded, x0[pairs:, None]], axis=1)
     names = ["image", *(f"{f:.2f}" for f in fractions), "image"]
@@ -126,23 +129,19 @@ def interpolate(model, data, generator, pairs=4, columns=9, steps=50, rounds=3):
 
 def bound(model, data, generator, n=64, levels=40):
     """L_{t-1} against t, in bits a dimension a level, mean over n test images; levels spread evenly in log t."""
-    process, x0 = model.process, to_model_range(data.images[:n])
+    process, x0 = model.process, to_device(to_model_range(data.images[:n]), model.config.device)
     chosen = np.unique(np.rint(np.geomspace(1, process.T, levels)).astype(int))
     size, variance = int(np.prod(model.image_shape)), model.variance(fixed="posterior")
     values = []
     for level in chosen:
-        t, eps = np.full(len(x0), level), generator.normal(x0.shape)
+        t, eps = np.full(len(x0), level), generator.normal(x0.shape, device=model.config.device)
         xt = process.q_sample(x0, t, eps)
         with no_grad():
             prediction, share = process.split(predict(model.network, xt, level).astype(np.float64))
             term = reverse_term(process, prediction, share, *(a.astype(np.float64) for a in (x0, xt)), t, variance)
-        values.append(bits_per_dim(as_array(term).mean(), size))
+        values.append(bits_per_dim(term.data.mean().item(), size))
     figure = new_figure(5, 3.4, f"Terms of the bound, {len(x0)} test images", f"variance of the steps: {variance}")
     axes = plain(figure.add_subplot())
     axes.loglog(chosen, values, ".-")
     axes.set(xlabel="t", ylabel="bits a dimension, L at t - 1")
     return figure
-
-
-def as_array(x):
-    return x.data if isinstance(x, Tensor) else x
