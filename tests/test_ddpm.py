@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from tiny import config, make_data
 
-from minigen.diffusion import SAMPLERS
+from minigen.data import to_model_range
+from minigen.diffusion import SAMPLERS, bound
 from minigen.diffusion.likelihood import VARIANCES
 from minigen.random import Generator
 from minigen.train import DDPM, SettingError
@@ -140,6 +141,19 @@ def test_the_likelihood_is_a_table_of_numbers_that_add_up(variance):
     assert model.nll(images, Generator(2), samples=4)["levels an image"] == 4
     with pytest.raises(ValueError, match="levels must lie in 2 ... T = 8, got 9"):
         model.nll(images, Generator(2), samples=9)
+
+
+def test_the_likelihood_is_the_mean_of_the_images_bounds_and_its_error_theirs():
+    """In parts of 2, 2 and 1, whose random numbers follow each other."""
+    model = model_of()
+    images = np.random.default_rng(0).integers(0, 256, (5, *SHAPE)).astype(np.uint8)
+    table, rng, nats = model.nll(images, Generator(2), batch_size=2), Generator(2), []
+    for part in (images[:2], images[2:4], images[4:]):
+        terms = bound(model.process, model.network.eval(), to_model_range(part), rng, 8, "posterior")
+        nats += list(sum(terms.values()))
+    assert table["nats"] == pytest.approx(np.mean(nats), rel=1e-9)
+    error = np.std(nats, ddof=1) / np.sqrt(5)
+    assert table["standard error"] == pytest.approx(error / (64 * np.log(2)), rel=1e-9)
 
 
 def test_a_network_that_knows_nothing_needs_about_8_bits_or_more():

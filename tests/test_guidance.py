@@ -36,7 +36,7 @@ def class_1(process, x, t):
 def target_from_eps(process, eps, x, t):
     a, b = process.signal[t], process.noise[t]
     x0 = (x - b * eps) / a
-    return {"eps": eps, "x0": x0, "v": a * eps - b * x0}[process.target]
+    return {"eps": eps, "x0": x0, "v": a * eps - b * x0, "mean": process.posterior(x0, x, t)[0]}[process.target]
 
 
 def exact_eps(process, x, t, k):
@@ -112,10 +112,32 @@ def test_other_scales_mix_the_two_predictions_of_the_same_sample(scale):
     np.testing.assert_allclose(found, (1 - scale) * without + scale * told, rtol=1e-12)
 
 
+def test_a_learned_variance_is_not_guided():
+    """It stays what the model says where it is told, under both kinds of guidance."""
+    process, rng = GaussianDiffusion(make_schedule("cosine", 100), "eps", True), Generator(0)
+    x, t, labels = rng.normal((3, 4, 4, 2)), np.array([7, 50, 99]), np.array([1, 0, 1])
+
+    def network(x, t, labels, given):
+        label = (labels + 1) * given
+        return np.concatenate([x * 0.5 + label.reshape(-1, 1, 1, 1), x * 0.1 - label.reshape(-1, 1, 1, 1)], axis=-1)
+
+    without, told = (network(x, t, labels, np.full(3, given)) for given in (False, True))
+    found = guided(process, network, {"labels": labels}, 3.0)(x, t)
+    np.testing.assert_array_equal(found[..., 2:], told[..., 2:])
+    np.testing.assert_allclose(found[..., :2], 3 * told[..., :2] - 2 * without[..., :2], rtol=1e-4, atol=1e-5)
+
+    def model(x, t):
+        return ops.concatenate([x * 0.5, x * 0.1], axis=-1)
+
+    steered = classifier_guided(process, model, lambda xt, x0_hat, t: -(xt * xt).sum((1, 2, 3)), 3.0)(x, t)
+    np.testing.assert_array_equal(steered[..., 2:], (x * 0.1).astype(np.float32))
+    assert abs(steered[..., :2] - x * 0.5).max() > 0.1
+
+
 # ---------------------------------------------------------------- the guided law, in closed form
 
 
-@pytest.mark.parametrize("target", ["eps", "x0", "v"])
+@pytest.mark.parametrize("target", ["eps", "x0", "v", "mean"])
 def test_one_mixture_serves_every_target(target):
     """Guiding v or x0 is guiding eps: the sample is the same."""
     x = Generator(1).normal((50,), np.float64)
@@ -173,7 +195,7 @@ def log_p_class_1(process):
     return log_probability
 
 
-@pytest.mark.parametrize("target", ["eps", "x0", "v"])
+@pytest.mark.parametrize("target", ["eps", "x0", "v", "mean"])
 @pytest.mark.parametrize("scale", [1.0, 2.5])
 def test_guidance_by_the_exact_classifier_is_classifier_free_guidance(target, scale):
     """Bayes: grad log p(y | x_t) is the difference of the two scores, whatever the target."""
