@@ -25,6 +25,7 @@ from minigen.diffusion.editing import (
 from minigen.random import Generator
 
 MEAN, COVARIANCE = np.array([0.3, -0.5]), np.array([[0.5, 0.4], [0.4, 0.5]])
+UNEQUAL = np.array([[0.6, 0.1], [0.1, 0.2]])
 FIRST = np.array([True, False])
 
 
@@ -57,9 +58,12 @@ def affine(move):
     return out[0], [(out[i : i + 2] - out[0]).T for i in (1, 3, 5)]
 
 
-def moments(process, y, known=FIRST, steps=None, jump=1, resamplings=1, noise=0.0, eta=1.0):
-    """Mean and covariance of what inpaint draws."""
-    model, alpha_bar, project = exact_eps(process), process.schedule.alpha_bar, pixels(known)
+def moments(
+    process, y, known=FIRST, steps=None, jump=1, resamplings=1, noise=0.0, eta=1.0, project=None, prior=COVARIANCE
+):
+    """Mean and covariance of what inpaint draws; project: pixels(known) where None."""
+    project, alpha_bar = project or pixels(known), process.schedule.alpha_bar
+    model = exact_eps(process, covariance=prior)
     y = project(y[None])
 
     def start(x, z, fresh):
@@ -107,6 +111,38 @@ def test_resampling_brings_repaint_to_the_conditional_law():
     for m, c in found:
         assert m[0] == pytest.approx(1.2, abs=1e-12)
         assert abs(c[0]).max() < 1e-20
+
+
+@pytest.mark.parametrize("name", ["grey", "blocks"])
+def test_resampling_brings_colours_and_details_to_the_conditional_law(name):
+    """Of two pixels, or colours, whose variances differ, the mean is known: H = [1/2, 1/2].
+
+    Only the difference is free. Where both have one variance it would be independent of the mean.
+    """
+    project = {"grey": mean_of_colours, "blocks": mean_of_block}[name]
+    process, y, H = process_of(300), np.array([1.4, 0.0]), np.array([[0.5, 0.5]])
+    gain = UNEQUAL @ H.T / (H @ UNEQUAL @ H.T)
+    mean, covariance = MEAN + gain @ (H @ (y - MEAN)), UNEQUAL - gain @ H @ UNEQUAL
+    found = [moments(process, y, jump=5, resamplings=n, project=project, prior=UNEQUAL) for n in (1, 4, 12)]
+    errors = [abs(m - mean).max() for m, _ in found]
+    assert errors[0] > 0.1
+    assert errors[1] < errors[0] / 2
+    assert errors[2] < errors[0] / 4
+    assert abs(found[2][1] - covariance).max() < 0.1 * covariance.max()
+    for m, c in found:
+        assert m.mean() == pytest.approx(0.7, abs=1e-12)
+        assert abs(H @ c @ H.T).item() < 1e-15
+
+
+def mean_of_colours(x):
+    """Rows (N, 2) as N pixels of two colours."""
+    return grey(x.reshape(-1, 1, 1, 2)).reshape(x.shape)
+
+
+def mean_of_block(x):
+    """Rows (N, 2) as the upper and lower rows of N blocks of 2 x 2, both columns alike."""
+    blocks = np.repeat(x[:, :, None], 2, axis=2)[..., None]
+    return block_means(blocks, 2)[:, :, 0, 0]
 
 
 def test_repaint_is_exact_where_the_pixels_are_independent():
