@@ -23,7 +23,7 @@ def run_and_pictures(minigen, tiny_flags, tmp_path):
     return pixels
 
 
-FEW = ("--steps", 4, "--jump", 2, "--resamplings", 2, "--n", 3, "--out", "out.png")
+FEW = ("--steps", 4, "--n", 3, "--out", "out.png")
 
 
 def test_edit_keeps_what_the_mask_says_and_shows_it_first(minigen, run_and_pictures):
@@ -68,6 +68,9 @@ def test_every_task_writes_a_picture(minigen, run_and_pictures, args):
         (("sdedit", "--image", "image.png", "--strength", "1.5"), 2, "strength must be at least 0 and at most 1"),
         (("sdedit", "--image", "image.png", "--guidance", "2"), 2, "guidance needs a conditional model"),
         (("sdedit", "--image", "r/config.json"), 1, "is not a picture"),
+        (("sdedit", "--image", "image.png", "--jump", "2"), 2, "jump says nothing about sdedit: leave it out"),
+        (("upscale", "--image", "small.png", "--noise", "0.1"), 2, "noise says nothing about upscale: leave it out"),
+        (("restore", "--image", "image.png", "--strength", "0.1"), 2, "strength says nothing about restore"),
         (("inpiant", "--image", "image.png"), 2, "did you mean 'inpaint'"),
     ],
 )  # fmt: skip

@@ -112,6 +112,9 @@ def test_eta_and_variance_reach_their_samplers():
         ({"eta": 1.5}, "eta must be at least 0 and at most 1, got 1.5"),
         ({"sampler": "ddmp"}, "sampler must be one of .* did you mean 'ddpm'"),
         ({"spacing": "cubic"}, "spacing must be one of linear, quadratic, got 'cubic'"),
+        ({"sampler": "heun", "eta": 0.5}, "eta says nothing about sampler heun: leave it out"),
+        ({"variance": "beta"}, "variance says nothing about sampler ddim: leave it out"),
+        ({"guidance": float("nan")}, "guidance must be a finite number, got nan"),
         ({"sampler": "ddpm", "variance": "learned"}, "variance is 'learned', but this model has learned none"),
     ],
 )
@@ -139,8 +142,9 @@ def test_the_likelihood_is_a_table_of_numbers_that_add_up(variance):
     assert table == model.nll(images, Generator(2), batch_size=2)
     assert model.network.training
     assert model.nll(images, Generator(2), samples=4)["levels an image"] == 4
-    with pytest.raises(ValueError, match="levels must lie in 2 ... T = 8, got 9"):
-        model.nll(images, Generator(2), samples=9)
+    for samples in (0, 1, 9):
+        with pytest.raises(SettingError, match=f"samples must lie in 2 ... T = 8, the network's calls, got {samples}"):
+            model.nll(images, Generator(2), samples=samples)
 
 
 def test_the_likelihood_is_the_mean_of_the_images_bounds_and_its_error_theirs():

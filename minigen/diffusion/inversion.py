@@ -70,7 +70,8 @@ def interpolate(process, model, a, b, fraction, level, generator, steps=50, clip
 
     fraction   0 gives (what is left of) a, 1 of b
     level      1 ... T: the higher, the less of a and b survives
-    -> (N, ...). Source: Ho et al., figure 8. Raises ValueError for a level, or steps, that do not exist.
+    steps      at most `level` are taken, one a level
+    -> (N, ...). Source: Ho et al., figure 8. Raises ValueError for a level that does not exist, or steps < 1.
     """
     t, eps = np.full(len(a), level), generator.normal(a.shape, a.dtype, device_of(a))
     mixed = process.q_sample(a, t, eps) * (1 - fraction) + process.q_sample(b, t, eps) * fraction

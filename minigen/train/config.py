@@ -100,7 +100,8 @@ def check_setting(entry, value):
     low, below, high = limits["at_least"], limits["below"], limits["at_most"]
     if not all(low <= number < below and number <= high for number in numbers):
         above = f" and below {below}" if below < math.inf else f" and at most {high}" if high < math.inf else ""
-        raise SettingError(f"{entry.name} must be at least {low}{above}, got {value!r}")
+        wanted = f"at least {low}{above}" if low > -math.inf else f"a finite number{above}"
+        raise SettingError(f"{entry.name} must be {wanted}, got {value!r}")
 
 
 def choices_of(entry):

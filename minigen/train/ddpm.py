@@ -146,6 +146,9 @@ class DDPM:
             raise SettingError(f"steps must be at most {self.process.T}, the model's noise levels, got {how.steps}")
         if how.variance == "learned" and not self.process.learned_variance:
             raise SettingError("variance is 'learned', but this model has learned none: it was not trained to")
+        for name, sampler in (("eta", "ddim"), ("variance", "ddpm")):
+            if name in settings and how.sampler != sampler:
+                raise SettingError(f"{name} says nothing about sampler {how.sampler}: leave it out")
         generator = seed if isinstance(seed, Generator) else Generator(seed)
         parts = [range(done, min(n, done + batch_size)) for done in range(0, n, batch_size)]
         with self.at_rest():
@@ -185,6 +188,8 @@ class DDPM:
         A conditional model is asked for p(x), by its null condition: SettingError where it has not learned that.
         """
         check_unconditional(self.config)
+        if samples is not None and not min(2, self.process.T) <= samples <= self.process.T:
+            raise SettingError(f"samples must lie in 2 ... T = {self.process.T}, the network's calls, got {samples}")
         levels, terms = samples or min(BOUND_LEVELS, self.process.T), []
         variance = self.variance(fixed="posterior")
         with self.at_rest():

@@ -23,6 +23,7 @@ from .condition import FACTOR, ConditionSampling, denoiser, wanted_labels
 from .config import SettingError, setting
 
 EDITS = ("inpaint", "outfill", "colorize", "restore", "upscale", "sdedit")
+OF_ONE_TASK = {"noise": "restore", "strength": "sdedit"}  # settings that mean nothing to the other tasks
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,14 @@ def edit(model, task, picture, mask=None, n=1, seed=0, progress=False, **setting
     picture    (h, w, c) float32 in [-1, 1]; the sizes that the tasks take: above
     mask       (H, W) bool, True = keep: needed by inpaint, allowed by restore
     settings   those of Editing
-    Raises SettingError for settings, ValueError for pictures and masks that do not fit.
+    Raises SettingError for settings that do not fit or mean nothing to the task, ValueError for pictures and masks.
     """
     how, generator = Editing(**settings), seed if isinstance(seed, Generator) else Generator(seed)
     if how.steps > model.process.T:
         raise SettingError(f"steps must be at most {model.process.T}, the model's noise levels, got {how.steps}")
+    for name in settings:
+        if OF_ONE_TASK.get(name, task) != task or (name in ("jump", "resamplings") and task == "sdedit"):
+            raise SettingError(f"{name} says nothing about {task}: leave it out")
     image, project = known_part(model, task, picture, mask)
     images = to_device(np.repeat(image[None], n, axis=0), model.config.device)
     enlarges = task == "upscale" and model.config.condition in ("image", "hybrid")
@@ -80,8 +84,10 @@ def known_part(model, task, picture, mask):
     if mask is not None and task not in ("inpaint", "restore"):
         raise ValueError(f"{task} takes no mask")
     height, width, channels = model.image_shape
-    if picture.ndim != 3 or picture.dtype != np.float32 or not (abs(picture) <= 1).all():
+    if picture.ndim != 3 or picture.dtype != np.float32:
         raise ValueError(f"picture must be (h, w, c) float32 in [-1, 1], got {picture.dtype}{picture.shape}")
+    if not (abs(picture) <= 1).all():
+        raise ValueError(f"picture must lie in [-1, 1], got values from {picture.min():g} to {picture.max():g}")
     if task == "outfill":
         return in_the_middle(picture, model.image_shape)
     if task == "colorize":
