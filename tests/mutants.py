@@ -248,6 +248,9 @@ DIFFUSION = [
 ]  # fmt: skip
 
 CONDITIONAL = [
+    Mutant("5: beta reaches 1", "minigen/diffusion/schedules.py",
+           "MAX_BETA = 0.999", "MAX_BETA = 1.0",
+           "test_schedules.py::test_cosine_is_nichol_and_dhariwal_wherever_beta_is_not_clipped"),
     Mutant("13: scale counted from the conditional model", "minigen/diffusion/guidance.py",
            "mixed = plain * (1 - scale) + told * scale", "mixed = told * (1 + scale) - plain * scale",
            "test_guidance.py::test_other_scales_mix_the_two_predictions_of_the_same_sample"),
