@@ -5,7 +5,8 @@ import pytest
 from matplotlib.figure import Figure
 from tiny import SETTINGS
 
-from minigen.data import ImageSet
+from minigen.data import ImageSet, to_model_range
+from minigen.diffusion.editing import block_means
 from minigen.pictures import PICTURES, find_picture, save_picture
 from minigen.random import Generator
 from minigen.train import DDPM, DDPMConfig
@@ -31,6 +32,26 @@ def test_an_edit_is_drawn_the_same_for_the_same_seed(name, tmp_path):
         assert isinstance(picture, Figure)
         save_picture(file, picture)
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+@pytest.mark.parametrize("name", ["inpaint", "outfill", "upscale"])
+def test_the_column_known_and_the_versions_show_what_is_known(name, monkeypatch):
+    seen = []
+    monkeypatch.setattr("minigen.pictures.editing.show_rows", lambda axes, images, **names: seen.append(images))
+    model, data = model_and_data()
+    find_picture("ddpm", name)(model, data, Generator(3), versions=2, **FEW)
+    original, known, *versions = np.moveaxis(seen[0], 1, 0)
+    np.testing.assert_array_equal(original, to_model_range(data.images[:2]))
+    part = {"inpaint": np.s_[:, :4], "outfill": np.s_[:, 2:6, 2:6], "upscale": np.s_[:]}[name]
+    kept = block_means(original, 4) if name == "upscale" else original
+    np.testing.assert_allclose(known[part], kept[part], atol=1e-6)
+    if name != "upscale":
+        rest = np.ones(known.shape, bool)
+        rest[part] = False
+        assert not known[rest].any()
+        for version in versions:
+            np.testing.assert_array_equal(version[part], original[part])
+    assert abs(versions[0] - versions[1]).max() > 1e-3
 
 
 def test_guidance_has_a_row_a_scale_and_a_column_a_class(tmp_path):
