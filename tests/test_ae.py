@@ -126,6 +126,13 @@ def test_settings_that_cannot_be_used(changes, message):
         AEConfig(**changes)
 
 
+@pytest.mark.parametrize("kind", ["conv", "denoising"])
+def test_convolutions_without_channels_are_refused_before_anything_is_written(kind, data_dir, tmp_path):
+    with pytest.raises(ValueError, match="channels must hold at least one number, got none"):
+        start(settings(kind, data_dir, channels=()), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_images_and_codes_of_another_size_than_trained_are_refused(runs):
     model = load(runs["mlp"].path)
     with pytest.raises(ValueError, match=r"images must be \(N, 8, 8, 1\), as the network's, got \(2, 28, 28, 1\)"):

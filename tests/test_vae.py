@@ -1,6 +1,7 @@
 """The VAE: probabilistic PCA where it is linear, exact likelihoods, its settings, its training and its way home."""
 
 import json
+import re
 import runpy
 from pathlib import Path
 
@@ -187,9 +188,12 @@ def test_the_loss_of_a_step_is_the_sum_over_pixels_plus_the_sum_over_latents_wri
     "pixels", [{}, {"likelihood": "logistic"}, *({"likelihood": "gaussian", "variance": v} for v in ("fixed", "pixel"))]
 )
 def test_training_begins_at_the_mean_image(network, pixels):
-    """The encoder's input is centred; at the code 0 the decoder shows the mean (conv: of all pixels)."""
+    """The encoder's input is centred; at the code 0 the decoder shows the mean (conv: of all pixels).
+
+    Most columns are black: there the mean of the logits is far from the logit of the mean.
+    """
     model = model_of(network=network, channels=(4,), **pixels)
-    batches = Batches(images(40), np.zeros(40, int), 8, 0)
+    batches = Batches(images(40) * (np.arange(8) < 2)[:, None].astype(np.uint8), np.zeros(40, int), 8, 0)
     mean = batches.images.mean(0) / 255
     task = VAETraining(model.config, (8, 8, 1))
     task.step(batches, 0)
@@ -328,6 +332,9 @@ def test_images_of_another_size_or_type_are_refused():
     model = model_of()
     with pytest.raises(ValueError, match=r"images must be \(N, 8, 8, 1\), got \(2, 9, 8, 1\)"):
         model.nll(images(2, (9, 8, 1)), Generator(0), 2)
+    for shape in ((2, 9, 8, 1), (2, 8, 1, 1)):  # the second could be broadcast to the model's size
+        with pytest.raises(ValueError, match=re.escape(f"images must be (N, 8, 8, 1), as the network's, got {shape}")):
+            model.network.encode(Tensor(np.zeros(shape, np.float32)))
     with pytest.raises(TypeError, match="images must be uint8, got float64"):
         model.nll(images(2) / 255, Generator(0), 2)
     with pytest.raises(ValueError, match="samples and images must be at least 1, got samples=0"):
@@ -336,6 +343,8 @@ def test_images_of_another_size_or_type_are_refused():
         model_of(binarise="grey").nll(images(2), Generator(0), 2)
     with pytest.raises(ValueError, match="images must be at least 16 pixels high and wide"):
         model_of(network="conv", channels=(4, 4, 4, 4))
+    with pytest.raises(ValueError, match="channels must hold at least one number, got none"):
+        model_of(network="conv", channels=())
 
 
 def test_labels_are_asked_for_exactly_where_there_are_classes():

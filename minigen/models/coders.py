@@ -59,7 +59,7 @@ class ConvEncoder(nn.Module):
         H x W x C -> H/2 x W/2 x channels[0] -> H/4 x W/4 x channels[1] -> ... -> outputs       (rounded down)
 
     Windows of 4 x 4 with padding 1: every pixel lies in as many windows as any other, four, except at the border.
-    Raises ValueError for images that halving brings to nothing.
+    Raises ValueError for no channels, and for images that halving brings to nothing.
     """
 
     def __init__(self, image_shape, channels, outputs, generator, activation=ops.relu, classes=0):
@@ -120,6 +120,8 @@ def beside(x, label):
 
 def halvings(image_shape, levels):
     """[(H, W), (H/2, W/2), ...]: the sizes before and after each of the strided convolutions, rounded down."""
+    if levels < 1:
+        raise ValueError("channels must hold at least one number, got none")
     sizes = [(image_shape[0] >> level, image_shape[1] >> level) for level in range(levels + 1)]
     if min(sizes[-1]) < 1:
         raise ValueError(

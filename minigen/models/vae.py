@@ -18,7 +18,7 @@ from .. import nn, ops
 from ..device import overwrite, to_device
 from ..nn import init
 from ..tensor import Tensor
-from .coders import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder
+from .coders import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder, check_images
 
 
 class VAENetwork(nn.Module):
@@ -27,14 +27,12 @@ class VAENetwork(nn.Module):
     image_shape   (H, W, C)
     likelihood    of models/likelihoods.py
     kind, widths  "mlp" with the widths of the encoder's hidden layers, or "conv" with its channels; mirrored in the
-                  decoder. Raises ValueError for convolutions that would leave no pixel
+                  decoder. Raises ValueError for no channels, or convolutions that would leave no pixel
     latent        D
     classes       labels of a conditional model, 0 for none
     """
 
     def __init__(self, image_shape, likelihood, generator, kind="mlp", widths=(200, 200), latent=50, classes=0):
-        if kind == "conv" and not widths:
-            raise ValueError("widths of a conv network must hold at least one number of channels, got none")
         parameters = (*image_shape[:2], image_shape[2] * likelihood.outputs)
         self.image_shape, self.latent, self.classes, self.likelihood = tuple(image_shape), latent, classes, likelihood
         if kind == "mlp":
@@ -54,11 +52,14 @@ class VAENetwork(nn.Module):
         everywhere spends its first epochs on finding the background.
         """
         overwrite(self.centre.data, mean)
+        if isinstance(self.decoder, ConvDecoder):  # it begins with one value everywhere, which must be the mean pixel:
+            mean = 0 * mean + mean.mean((0, 1))  # the mean of all outputs would not be the outputs at the mean
         self.decoder.begin_at(self.likelihood.outputs_at(mean))
 
     def encode(self, x, labels=None):
-        """mu, logvar (N, D) of q(z | x)."""
-        return ops.split(self.encoder(x - self.centre.data, self.one_hot(labels, x)), 2, axis=1)
+        """mu, logvar (N, D) of q(z | x). Raises ValueError for images of another size."""
+        x = check_images(x, self.image_shape) - self.centre.data
+        return ops.split(self.encoder(x, self.one_hot(labels, x)), 2, axis=1)
 
     def decode(self, z, labels=None):
         """y, the parameters of p(x | z)."""
