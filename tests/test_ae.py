@@ -137,6 +137,8 @@ def test_images_and_codes_of_another_size_than_trained_are_refused(runs):
     model = load(runs["mlp"].path)
     with pytest.raises(ValueError, match=r"images must be \(N, 8, 8, 1\), as the network's, got \(2, 28, 28, 1\)"):
         model.reconstruct(np.zeros((2, 28, 28, 1), np.uint8))
+    with pytest.raises(TypeError, match=r"images must be uint8, or floats in \[-1, 1\], got int64"):
+        model.mse(np.full((2, 8, 8, 1), 255))
     with pytest.raises(ValueError, match=r"codes must be \(N, 3\), got \(2, 4\)"):
         model.decode(np.zeros((2, 4)))
     with pytest.raises(ValueError, match="n must be at least 1, got 0"):

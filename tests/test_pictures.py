@@ -14,7 +14,7 @@ from minigen.pictures import PICTURES, PictureError, find_picture, save_picture,
 from minigen.pictures import vae as drawn
 from minigen.pictures.latent_space import Codes, decoded, quantile_grid
 from minigen.random import Generator
-from minigen.train.vae import VAE, VAEConfig
+from minigen.train import VAE, VAEConfig
 
 
 @pytest.fixture(scope="module")

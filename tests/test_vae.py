@@ -20,7 +20,7 @@ from minigen.train import MODELS, VAE, RunFolder, SettingError, VAEConfig, VAETr
 from minigen.train import load as load_run
 from minigen.train.checkpoint import read_checkpoint
 
-SMALL = {"hidden": (16,), "latent": 3, "batch_size": 8, "warmup": 2}
+SMALL = {"latent": 3, "batch_size": 8, "warmup": 2}
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +33,14 @@ def data_dir(tmp_path_factory):
     return make_data(tmp_path_factory.mktemp("data") / "d")
 
 
+def small(**settings):
+    """The settings of a small model."""
+    size = {"channels": (4,)} if settings.get("network") == "conv" else {"hidden": (16,)}
+    return VAEConfig(**{**SMALL, **size, **settings})
+
+
 def model_of(shape=(8, 8, 1), **settings):
-    return VAE(VAEConfig(**{**SMALL, **settings}), shape, Generator(0))
+    return VAE(small(**settings), shape, Generator(0))
 
 
 def images(n=8, shape=(8, 8, 1), seed=0):
@@ -132,6 +138,7 @@ def test_nll_is_the_mean_over_images_with_its_standard_error_and_the_same_at_eve
     assert found["nll"] == pytest.approx(values.mean())
     assert found["standard_error"] == pytest.approx(values.std(ddof=1) / 30**0.5)
     assert (found["images"], found["samples"]) == (30, 20)
+    assert np.isnan(model.nll(x[:1], Generator(3), samples=2)["standard_error"])
 
 
 def test_more_samples_than_are_decoded_at_once_give_one_estimate(monkeypatch):
@@ -142,10 +149,10 @@ def test_more_samples_than_are_decoded_at_once_give_one_estimate(monkeypatch):
 
 def test_a_conditional_likelihood_and_the_mixture_over_all_labels():
     """p(x) is the mean of p(x | label); with few samples the same draws serve both sides."""
-    model, x = model_of(classes=3), images(5)
+    model, x = model_of(classes=10), images(5)
     binary = model.pixels(x, Generator(0).child("binarise"))
     draws = Generator(0).child("latents")
-    given = np.stack([model.log_likelihoods(binary, draws, 50, np.full(5, label)) for label in range(3)])
+    given = np.stack([model.log_likelihoods(binary, draws, 50, np.full(5, label)) for label in range(10)])
     expected = -np.log(np.exp(given).mean(0)).mean()
     assert model.nll(x, Generator(0), 50)["nll"] == pytest.approx(expected)
     one = model.nll(x, Generator(0), 50, labels=np.zeros(5, int))["nll"]
@@ -192,7 +199,7 @@ def test_training_begins_at_the_mean_image(network, pixels):
 
     Most columns are black: there the mean of the logits is far from the logit of the mean.
     """
-    model = model_of(network=network, channels=(4,), **pixels)
+    model = model_of(network=network, **pixels)
     batches = Batches(images(40) * (np.arange(8) < 2)[:, None].astype(np.uint8), np.zeros(40, int), 8, 0)
     mean = batches.images.mean(0) / 255
     task = VAETraining(model.config, (8, 8, 1))
@@ -263,7 +270,7 @@ def test_k_and_beta_follow_their_schedules():
 
 def train(digits, steps, **settings):
     """-> the last rows of metrics of a small model of the digits."""
-    config = VAEConfig(**{"steps": steps, "hidden": (64,), "latent": 2, "lr": 5e-3, **settings})
+    config = VAEConfig(**{"steps": steps, "latent": 2, "lr": 5e-3, **settings})
     task, batches = VAETraining(config, (28, 28, 1)), Batches(digits.images, digits.labels, config.batch_size, 0)
     rows = [task.step(batches, index) for index in range(steps)]
     return {name: np.mean([row[name] for row in rows[-20:]]) for name in rows[-1]}
@@ -271,15 +278,15 @@ def train(digits, steps, **settings):
 
 def test_the_kl_alone_goes_below_a_thousandth_of_a_nat_and_the_reconstruction_alone_lets_it_grow(digits):
     """Deck 000's three pictures in numbers: only KL, only reconstruction, both."""
-    alone = train(digits, 200, reconstruction=0.0, lr=2e-2)
+    alone = train(digits, 200, reconstruction=0.0, lr=2e-2, hidden=(64,))
     assert 0 <= alone["kl"] < 1e-3
-    fit, both = train(digits, 60, beta=0.0), train(digits, 60)
+    fit, both = (train(digits, 60, beta=beta, hidden=(64,)) for beta in (0.0, 1.0))
     assert fit["kl"] > 3 * both["kl"] > 3 * 1.0
     assert max(fit["reconstruction"], both["reconstruction"]) < alone["reconstruction"] - 20
 
 
 def test_a_convolutional_conditional_vae_learns(digits):
-    start, end = (train(digits, n, network="conv", channels=(4, 8), classes=10) for n in (1, 40))
+    start, end = (train(digits, n, network="conv", channels=(4, 8), classes=10) for n in (1, 60))
     assert end["loss"] < start["loss"] - 20
 
 
@@ -321,6 +328,16 @@ def test_other_ways_to_give_pixels():
         ({"k": (1, 5), "beta": 2.0}, r"beta belongs to the ELBO, which is k = 1: got k = \(1, 5\)"),
         ({"k": (5,), "free_bits": 0.1}, "free_bits belongs to the ELBO"),
         ({"likelihood": "bernouli"}, "did you mean 'bernoulli'"),
+        ({"adam_eps": 0}, "adam_eps must be at least 1e-12, got 0"),
+        ({"classes": 5}, "classes must be 0 or 10, those of mnist-mini, got 5"),
+        ({"classes": 20, "data": "mnist"}, "classes must be 0 or 10, those of mnist, got 20"),
+        ({"channels": (7,)}, "channels belongs to network 'conv', got network 'mlp'"),
+        ({"network": "conv", "hidden": (7,)}, "hidden belongs to network 'mlp', got network 'conv'"),
+        ({"variance": "pixel"}, "variance belongs to likelihood 'gaussian', got likelihood 'bernoulli'"),
+        ({"likelihood": "logistic", "sigma": 3.0}, "sigma belongs to likelihood 'gaussian', got likelihood 'logistic'"),
+        ({"likelihood": "logistic", "binarise": "grey"}, "binarise 'grey' belongs to likelihood 'bernoulli'"),
+        ({"resample": True}, r"resample belongs to k above 1, got k = \(1,\)"),
+        ({"beta": 0, "reconstruction": 0}, "beta and reconstruction must not both be 0"),
     ],
 )
 def test_settings_that_cannot_be_used_are_refused(settings, message):
@@ -348,15 +365,15 @@ def test_images_of_another_size_or_type_are_refused():
 
 
 def test_labels_are_asked_for_exactly_where_there_are_classes():
-    conditional, plain = model_of(classes=3), model_of()
+    conditional, plain = model_of(classes=10), model_of()
     x, z = Tensor(np.zeros((2, 8, 8, 1), np.float32)), Tensor(np.zeros((2, 3), np.float32))
     for call in (lambda: conditional.network.encode(x), lambda: plain.network.decode(z, np.array([0, 1]))):
         with pytest.raises(ValueError, match="labels must be given exactly where the model has classes"):
             call()
-    with pytest.raises(ValueError, match=r"labels must be \(2,\) and lie in 0..2"):
-        conditional.network.decode(z, np.array([0, 3]))
-    with pytest.raises(SettingError, match="label must be below 3, the model's classes, got 3"):
-        conditional.sample(2, label=3)
+    with pytest.raises(ValueError, match=r"labels must be \(2,\) and lie in 0..9"):
+        conditional.network.decode(z, np.array([0, 10]))
+    with pytest.raises(SettingError, match="label must be below 10, the model's classes, got 10"):
+        conditional.sample(2, label=10)
     with pytest.raises(SettingError, match="label must be below 0"):
         plain.sample(2, label=0)
 
@@ -376,11 +393,11 @@ def test_samples_are_decoded_codes_of_the_prior_in_the_models_range():
 
 
 def test_a_label_chooses_the_class_and_without_one_they_take_turns():
-    model = model_of(classes=3)
-    z = Tensor(Generator(7).normal((4, 3)))
-    for settings, labels in (({"label": 2}, [2, 2, 2, 2]), ({}, [0, 1, 2, 0])):
+    model = model_of(classes=10)
+    z = Tensor(Generator(7).normal((12, 3)))
+    for settings, labels in (({"label": 2}, [2] * 12), ({}, [*range(10), 0, 1])):
         mean = model.network.likelihood.mean(model.network.decode(z, np.array(labels))).data
-        assert abs(model.sample(4, seed=7, **settings) - (2 * mean - 1)).max() < 1e-6
+        assert abs(model.sample(12, seed=7, **settings) - (2 * mean - 1)).max() < 1e-6
 
 
 # ---------------------------------------------------------------- runs
@@ -388,7 +405,7 @@ def test_a_label_chooses_the_class_and_without_one_they_take_turns():
 RUNS = {
     "elbo, then iwae": {"k": (1, 3)},
     "conditional, convolutional, warm-up": {
-        "network": "conv", "channels": (4,), "classes": 10, "kl_warmup": 5, "free_bits": 0.1, "kl": "path",
+        "network": "conv", "classes": 10, "kl_warmup": 5, "free_bits": 0.1, "kl": "path",
     },
     "iwae, resampled": {"k": (4,), "resample": True},
     "gaussian with a learned variance": {"likelihood": "gaussian", "variance": "shared"},
@@ -397,9 +414,8 @@ RUNS = {
 
 @pytest.mark.parametrize("name", RUNS)
 def test_resume_equals_the_uninterrupted_run_bit_for_bit(name, data_dir, tmp_path, monkeypatch):
-    config = VAEConfig(
-        data="mnist", data_dir=str(data_dir), steps=8, checkpoint_every=3, sample_every=100, **{**SMALL, **RUNS[name]}
-    )
+    own = {"data": "mnist", "data_dir": str(data_dir), "steps": 8, "checkpoint_every": 3, "sample_every": 100}
+    config = small(**own, **RUNS[name])
 
     class Broken(VAETraining):
         def step(self, batches, index):

@@ -9,7 +9,8 @@ from .gan_config import GANConfig
 from .loop import Diverged, Stopped
 from .run_folder import RunError, RunFolder
 from .start import MODELS, held_out, load, resume, start
-from .vae import VAE, VAEConfig, VAETraining
+from .vae import VAE, VAETraining
+from .vae_config import VAEConfig
 
 __all__ = [
     "AE",

@@ -87,7 +87,8 @@ class AE:
     image_shape   (H, W, C) of one image
     generator     of the initial weights
 
-    Images go in as uint8, or as floats in [-1, 1], (N, H, W, C); other sizes than trained raise ValueError.
+    Images go in as uint8, or as floats in [-1, 1], (N, H, W, C); other sizes than trained raise ValueError,
+    other types TypeError.
     """
 
     @dataclass(frozen=True)
@@ -139,6 +140,8 @@ class AE:
         return self.decode(self.codes.draw(n, seed if isinstance(seed, Generator) else Generator(seed)))
 
     def _tensor(self, part):
+        if part.dtype != np.uint8 and not np.issubdtype(part.dtype, np.floating):
+            raise TypeError(f"images must be uint8, or floats in [-1, 1], got {part.dtype}")
         part = to_model_range(part) if part.dtype == np.uint8 else part.astype(np.float32)
         return Tensor(to_device(part, self.config.device))
 

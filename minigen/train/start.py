@@ -23,7 +23,8 @@ from .gan_config import GANConfig
 from .loop import fit
 from .run_folder import RunError, RunFolder, create_numbered
 from .task import under
-from .vae import VAE, VAEConfig, VAETraining
+from .vae import VAE, VAETraining
+from .vae_config import VAEConfig
 
 MODELS = {  # by name: settings, model, training
     "ae": (AEConfig, AE, AETraining),

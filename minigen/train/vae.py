@@ -11,9 +11,6 @@ Source   Kingma and Welling, Auto-Encoding Variational Bayes, 2014; Burda et al.
          2016; Higgins et al., beta-VAE, 2017; Sohn et al., conditional VAE, 2015; decks 000, 001, 003 and 004, VAE
 """
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 import numpy as np
 from tqdm import tqdm
 
@@ -21,98 +18,15 @@ from .. import ops
 from ..autograd import no_grad
 from ..device import device_of, to_device
 from ..models import bounds
-from ..models.likelihoods import VARIANCES, Bernoulli, DiscretisedLogistic, Gaussian
 from ..models.vae import VAENetwork
 from ..optim import EMA, Adam, warmup_cosine
 from ..random import Generator
 from ..tensor import Tensor
-from .config import SettingError, Settings, TrainConfig, setting
+from .config import SettingError
 from .task import Task, check_finite
+from .vae_config import VAESampling
 
-LIKELIHOODS = ("bernoulli", "gaussian", "logistic")
-BINARISE = ("auto", "dynamic", "threshold", "none", "grey")
-KL = ("formula", "sampled", "path")
 ROWS = 5000  # latent samples decoded at once when a likelihood is estimated
-
-
-@dataclass(frozen=True)
-class VAEConfig(TrainConfig):
-    """The settings of `minigen train vae`."""
-
-    model: ClassVar[str] = "vae"
-
-    batch_size: int = setting(100, "images in a step", at_least=1)
-    lr: float = setting(1e-3, "learning rate of Adam at its peak", at_least=0)
-    adam_eps: float = setting(1e-4, "epsilon of Adam", at_least=0)
-    clip_norm: float = setting(1000.0, "longest gradient; a longer one is scaled down", at_least=1e-12)
-    ema_decay: float = setting(0.999, "decay of the weights' moving average", at_least=0, below=1)
-    network: str = setting("mlp", "kind of encoder and decoder", choices=("mlp", "conv"))
-    latent: int = setting(50, "numbers in a code", at_least=1)
-    hidden: tuple[int, ...] = setting(
-        (200, 200), "mlp: widths of the encoder's hidden layers, mirrored in the decoder", at_least=1
-    )
-    channels: tuple[int, ...] = setting((32, 64), "conv: channels of the layers, each halving the image", at_least=1)
-    classes: int = setting(0, "labels of a conditional model; 0: unconditional", at_least=0)
-    likelihood: str = setting("bernoulli", "distribution of a pixel given the code", choices=LIKELIHOODS)
-    variance: str = setting("fixed", "of gaussian: fixed, one learned, or one a pixel", choices=VARIANCES)
-    sigma: float = setting(0.1, "deviation of gaussian, at the beginning where learned", at_least=1e-6)
-    binarise: str = setting(
-        "auto",
-        "pixels to 0 and 1: drawn anew at each visit (dynamic), cut at 1/2 (threshold), or left grey (none); auto: "
-        "dynamic for bernoulli, none for others; grey: left grey for bernoulli, whose loss is then no likelihood",
-        choices=BINARISE,
-    )
-    k: tuple[int, ...] = setting(
-        (1,), "importance samples of the bound; several numbers share the steps equally", at_least=1
-    )
-    resample: bool = setting(
-        False, "k above 1: the gradient through one sample an image, drawn by its weight: three times as fast, noisier"
-    )
-    kl: str = setting("formula", "how the KL of the ELBO is found, see models/bounds.py", choices=KL)
-    beta: float = setting(1.0, "weight of the KL; 0: reconstruction only", at_least=0)
-    reconstruction: float = setting(1.0, "weight of ln p(x|z); 0: KL only", at_least=0)
-    kl_warmup: int = setting(0, "steps over which the weight of the KL rises from 0", at_least=0)
-    free_bits: float = setting(0.0, "nats that each dimension of the code may cost for nothing", at_least=0)
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not self.k:
-            raise SettingError("k must hold at least one number, got none")
-        changed = [
-            name for name in ("kl", "beta", "reconstruction", "kl_warmup", "free_bits")
-            if getattr(self, name) != self.__dataclass_fields__[name].default
-        ]  # fmt: skip
-        if max(self.k) > 1 and changed:
-            raise SettingError(
-                f"{changed[0]} belongs to the ELBO, which is k = 1: got k = {self.k}, whose terms are one"
-            )
-        if self.likelihood == "bernoulli" and self.binarise == "none":
-            raise SettingError(
-                "binarise must not be 'none' for a bernoulli decoder: on grey pixels its cross-entropy is no "
-                "log-likelihood, and the bound bounds nothing; choose dynamic or threshold, or 'grey' to have it anyway"
-            )
-
-    def k_at(self, step):
-        """The importance samples of a step, counted from 0: entry i of n rules the i-th n-th of all steps."""
-        return self.k[min(step * len(self.k) // self.steps, len(self.k) - 1)]
-
-    def beta_at(self, step):
-        """The weight of the KL at a step, counted from 0."""
-        return self.beta * min(1.0, (step + 1) / self.kl_warmup) if self.kl_warmup else self.beta
-
-    def make_likelihood(self):
-        """The distribution of a pixel, by these settings."""
-        if self.likelihood == "gaussian":
-            return Gaussian(self.variance, self.sigma)
-        return Bernoulli(grey=self.binarise == "grey") if self.likelihood == "bernoulli" else DiscretisedLogistic()
-
-
-@dataclass(frozen=True)
-class VAESampling(Settings):
-    """How a VAE is sampled, and the flags of `minigen sample` for it."""
-
-    pixels: str = setting("mean", "show the mean of p(x|z), or a draw from it", choices=("mean", "drawn"))
-    label: int = setting(-1, "class to draw, of a conditional model; -1: each in turn", at_least=-1)
 
 
 class VAE:
@@ -245,8 +159,8 @@ class VAE:
         On average over the draws this is above the truth, by what IWAE_K lacks. Grey images are binarised once, as in
         training. A conditional model gives p(x | label) where labels are given, else p(x) = mean of p(x | label).
         images uint8 (N, H, W, C), labels (N,) -> {"nll", "standard_error", "images", "samples"}: the mean over the
-        images, its standard error, and how many there were of both. Raises ValueError for samples < 1, for an image
-        too few, and where the loss is no likelihood.
+        images, its standard error (of one image nan), and how many there were of both. Raises ValueError for samples
+        or images fewer than 1, and where the loss is no likelihood.
         """
         samples = 5000 if samples is None else samples
         if samples < 1 or not len(images):
@@ -260,7 +174,7 @@ class VAE:
             values = -log_mean_exp(found)
         else:
             values = -self.log_likelihoods(x, draws, samples, labels, progress)
-        error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else 0.0
+        error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.nan
         return {"nll": float(values.mean()), "standard_error": float(error), "images": len(x), "samples": samples}
 
     def log_likelihoods(self, x, generator, samples, labels=None, progress=False):
