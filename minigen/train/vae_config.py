@@ -27,9 +27,7 @@ class VAEConfig(TrainConfig):
 
     batch_size: int = setting(100, "images in a step", at_least=1)
     lr: float = setting(1e-3, "learning rate of Adam at its peak", at_least=0)
-    adam_eps: float = setting(
-        1e-4, "epsilon of Adam", at_least=1e-12
-    )  # 0 would divide 0 by 0 at pixels that never change
+    adam_eps: float = setting(1e-4, "epsilon of Adam", at_least=1e-12)  # 0: 0 / 0 at pixels that never change
     weight_decay: float = setting(0.0, "L2 penalty: this times the weights joins their gradient", at_least=0)
     clip_norm: float = setting(1000.0, "longest gradient; a longer one is scaled down", at_least=1e-12)
     ema_decay: float = setting(0.999, "decay of the weights' moving average", at_least=0, below=1)
