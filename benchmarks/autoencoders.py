@@ -70,10 +70,14 @@ def mse(a, b):
 
 
 def table(rows):
-    """Markdown: the held-out error of each kind beside PCA's."""
-    lines = ["| kind | numbers in a code | test MSE of a pixel | of PCA's |", "| --- | --- | --- | --- |"]
+    """Markdown: the held-out error of each kind beside PCA's, and how many numbers of an image's code are not 0."""
+    lines = [
+        "| kind | numbers in a code | not zero | test MSE of a pixel | of PCA's |",
+        "| --- | --- | --- | --- | --- |",
+    ]
     for name, row in rows.items():
-        lines.append(f"| {name} | {row['code']} | {row['mse']:.4f} | {100 * row['mse'] / rows['pca']['mse']:.0f}% |")
+        nnz, share = row.get("nnz", row["code"]), row["mse"] / rows["pca"]["mse"]
+        lines.append(f"| {name} | {row['code']} | {nnz:.4g} | {row['mse']:.4f} | {100 * share:.0f}% |")
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import pretraining
-from benchmarks.autoencoders import CODE, table
+from benchmarks.autoencoders import CODE, RUNS, table
 from benchmarks.report import RESULTS
 from minigen.data import load
 from minigen.random import Generator
@@ -31,6 +31,12 @@ def test_networks_beat_pca_on_mnist_at_the_same_code_size(kinds):
         assert kinds[name]["code"] == kinds["pca"]["code"] == CODE
         assert kinds[name]["mse"] < kinds["pca"]["mse"]
     assert 0.99 < kinds["linear"]["mse"] / kinds["pca"]["mse"] < 1.05
+
+
+def test_the_figures_are_of_the_settings_that_would_be_trained_now(kinds):
+    assert set(kinds) == {"pca", *RUNS}
+    for name, settings in RUNS.items():
+        assert {key: kinds[name][key] for key in settings} == settings
 
 
 def test_the_denoiser_removes_most_of_the_noise_and_sparse_codes_are_sparse(kinds):
