@@ -1,6 +1,7 @@
 """The figures in the README are those that were measured, and they keep what was promised."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from benchmarks.report import RESULTS, table
 
 README = Path(__file__).parents[1] / "README.md"
+GIT = ["git", "-C", str(README.parent)]
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +27,20 @@ def test_every_result_says_how_it_was_made():
         assert record["command"].startswith("python -m benchmarks "), path
         assert len(record["commit"]) == 40, path
         assert record.get("figures") or record.get("results"), path
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.json")), ids=lambda path: path.stem)
+def test_every_result_cites_a_commit_that_a_clone_has(path):
+    """One before HEAD. Where history was rebased since, that of the same change; `measured_at` is the one before."""
+    try:
+        shallow = subprocess.run([*GIT, "rev-parse", "--is-shallow-repository"], capture_output=True, text=True)
+    except OSError:
+        pytest.skip("git is not there to ask")
+    if shallow.stdout.strip() != "false":
+        pytest.skip("not a git checkout with its history")
+    commit = json.loads(path.read_text())["commit"]
+    asked = subprocess.run([*GIT, "merge-base", "--is-ancestor", commit, "HEAD"], capture_output=True)
+    assert asked.returncode == 0, f"{commit} is no ancestor of HEAD"
 
 
 def test_the_main_job_takes_at_most_five_minutes_and_half_its_samples_are_recognised(ddpm):
