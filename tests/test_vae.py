@@ -14,6 +14,8 @@ from tiny import make_data
 from minigen import Tensor, cli, grad, ops
 from minigen.data import Batches, load
 from minigen.models import bounds
+from minigen.models.likelihoods import Bernoulli
+from minigen.models.vae import VAENetwork
 from minigen.optim import Adam
 from minigen.random import Generator
 from minigen.train import MODELS, VAE, RunFolder, SettingError, VAEConfig, VAETraining, resume, start
@@ -415,6 +417,19 @@ def test_images_of_another_size_or_type_are_refused():
         model_of(network="conv", channels=(4, 4, 4, 4))
     with pytest.raises(ValueError, match="channels must hold at least one number, got none"):
         model_of(network="conv", channels=())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kind": "cnn"}, "kind must be one of mlp, conv, got 'cnn'"),
+        ({"latent": 0}, "latent must be at least 1, got 0"),
+        ({"widths": (16, 0)}, r"widths of layers must be at least 1, got \(64, 16, 0, 100\)"),
+    ],
+)
+def test_networks_that_cannot_be_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        VAENetwork((8, 8, 1), Bernoulli(), Generator(0), **settings)
 
 
 def test_labels_are_asked_for_exactly_where_there_are_classes():

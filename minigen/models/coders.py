@@ -104,6 +104,9 @@ class ConvDecoder(nn.Module):
 
 
 def linear_layers(widths, generator, weight_init):
+    """Raises ValueError for a layer without numbers."""
+    if min(widths) < 1:
+        raise ValueError(f"widths of layers must be at least 1, got {widths}")
     return [nn.Linear(i, o, generator, weight_init=weight_init) for i, o in zip(widths, widths[1:])]
 
 

@@ -20,6 +20,8 @@ from ..nn import init
 from ..tensor import Tensor
 from .coders import ConvDecoder, ConvEncoder, MLPDecoder, MLPEncoder, check_images
 
+KINDS = ("mlp", "conv")
+
 
 class VAENetwork(nn.Module):
     """Encoder, decoder and the likelihood between the decoder's outputs and an image.
@@ -28,11 +30,15 @@ class VAENetwork(nn.Module):
     likelihood    of models/likelihoods.py
     kind, widths  "mlp" with the widths of the encoder's hidden layers, or "conv" with its channels; mirrored in the
                   decoder. Raises ValueError for no channels, or convolutions that would leave no pixel
-    latent        D
+    latent        D, at least 1
     classes       labels of a conditional model, 0 for none
     """
 
     def __init__(self, image_shape, likelihood, generator, kind="mlp", widths=(200, 200), latent=50, classes=0):
+        if kind not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+        if latent < 1:
+            raise ValueError(f"latent must be at least 1, got {latent}")
         parameters = (*image_shape[:2], image_shape[2] * likelihood.outputs)
         self.image_shape, self.latent, self.classes, self.likelihood = tuple(image_shape), latent, classes, likelihood
         if kind == "mlp":

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from ..data import class_count
 from ..models.likelihoods import VARIANCES, Bernoulli, DiscretisedLogistic, Gaussian
+from ..models.vae import KINDS
 from .config import SettingError, Settings, TrainConfig, setting
 
 LIKELIHOODS = ("bernoulli", "gaussian", "logistic")
@@ -31,7 +32,7 @@ class VAEConfig(TrainConfig):
     weight_decay: float = setting(0.0, "L2 penalty: this times the weights joins their gradient", at_least=0)
     clip_norm: float = setting(1000.0, "longest gradient; a longer one is scaled down", at_least=1e-12)
     ema_decay: float = setting(0.999, "decay of the weights' moving average", at_least=0, below=1)
-    network: str = setting("mlp", "kind of encoder and decoder", choices=("mlp", "conv"))
+    network: str = setting("mlp", "kind of encoder and decoder", choices=KINDS)
     latent: int = setting(50, "numbers in a code", at_least=1)
     hidden: tuple[int, ...] = setting(
         (200, 200), "mlp: widths of the encoder's hidden layers, mirrored in the decoder", at_least=1
