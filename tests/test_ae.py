@@ -5,11 +5,14 @@ import pytest
 from tiny import command, flags, make_data
 
 from minigen.data import ImageSet, to_model_range
+from minigen.models.autoencoder import CodeGaussian
 from minigen.pictures import find_picture
 from minigen.random import Generator
+from minigen.report import image_grid
 from minigen.train import MODELS, AEConfig, RunFolder, SettingError, load, resume, start
 from minigen.train.ae import KINDS
 from minigen.train.checkpoint import read_checkpoint
+from minigen.train.start import prepare
 
 SIZES = {
     "linear": {"code": 3},
@@ -78,11 +81,24 @@ def test_a_loaded_run_encodes_decodes_and_samples(kind, runs):
     assert np.abs(first - other).max() > 0
 
 
-def test_samples_are_decoded_from_the_statistics_of_the_training_codes(runs):
-    """They are in the checkpoint: not zero, as in a new model, and those of the last batches' codes."""
-    model = load(runs["linear"].path)
-    assert np.abs(model.codes.mean.data).max() > 0
-    assert np.linalg.eigvalsh(model.codes.covariance.data).min() > 0
+def test_samples_are_decoded_from_the_statistics_of_the_training_codes(data_dir, tmp_path, monkeypatch):
+    """The checkpoint has the moments of the codes of all batches, each with the weight that later ones left it."""
+    batches, update = [], CodeGaussian.update
+
+    def watched(self, codes, decay):
+        batches.append((codes.astype(np.float64), decay))
+        update(self, codes, decay)
+
+    monkeypatch.setattr(CodeGaussian, "update", watched)
+    config = settings("linear", data_dir)
+    model = load(start(config, tmp_path / "run").path)
+    data, new = prepare(config)
+    np.testing.assert_allclose(batches[0][0], new.model.encode(data.batch_at(0)[0]), atol=1e-5)
+    weights = [(1 - decay) * np.prod([later for _, later in batches[i + 1 :]]) for i, (_, decay) in enumerate(batches)]
+    codes, weights = np.concatenate([codes for codes, _ in batches]), np.repeat(weights, config.batch_size)
+    mean, covariance = np.average(codes, axis=0, weights=weights), np.cov(codes.T, ddof=0, aweights=weights)
+    np.testing.assert_allclose(model.codes.mean.data, mean, atol=1e-5)
+    np.testing.assert_allclose(model.codes.covariance.data, covariance, atol=1e-5)
     expected = model.decode(model.codes.draw(3, Generator(5)))
     np.testing.assert_array_equal(model.sample(3, seed=5), expected)
 
@@ -159,12 +175,27 @@ def test_reconstructions_show_inputs_noise_and_outputs(kind, runs, digits):
     figure = find_picture("ae", "reconstructions")(load(runs[kind].path), digits, Generator(0), n=4)
     labels = [ax.get_ylabel() for ax in figure.axes]
     assert labels == ["test images", *(["noisy"] if kind == "denoising" else []), "reconstructions"]
+    model, x = load(runs[kind].path), to_model_range(digits.images)
+    seen = model.network.corrupt(x, Generator(0))
+    rows = {"test images": x[:4], "noisy": seen[:4], "reconstructions": model.reconstruct(seen[:4])}
+    for ax in figure.axes:
+        expected = image_grid(np.clip(rows[ax.get_ylabel()], -1, 1), columns=4)[..., 0]
+        assert np.abs(ax.images[0].get_array().astype(int) - expected).max() <= 1
+    assert f"without noise {model.mse(x):.4f}" in figure.axes[-1].get_xlabel()
+    if kind == "denoising":
+        assert f"from noisy images {np.mean((model.reconstruct(seen) - x) ** 2):.4f}" in figure.axes[-1].get_xlabel()
 
 
 def test_atoms_are_those_of_linear_decoders(runs, digits):
     for kind, count in (("linear", 3), ("sparse", 64)):
         figure = find_picture("ae", "atoms")(load(runs[kind].path), digits, Generator(0))
         assert sum(bool(ax.images) for ax in figure.axes) == count
+        model = load(runs[kind].path)
+        decoder, codes = model.network.decoder, model.encode(digits.images)
+        weights = decoder.atoms().numpy() if kind == "sparse" else decoder.layers[0].weight.numpy()
+        most = max(range(len(weights)), key=lambda k: np.abs(codes[:, k]).mean() * np.linalg.norm(weights[k]))
+        np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), weights[most].reshape(8, 8))
+        assert f"{(codes != 0).sum(1).mean():.1f} are not zero" in figure._suptitle.get_text()
     with pytest.raises(ValueError, match="kinds sparse and linear, got 'conv'"):
         find_picture("ae", "atoms")(load(runs["conv"].path), digits, Generator(0))
 
