@@ -124,9 +124,11 @@ def ddim_table(run, n, steps, out, picture):
     from . import ddim_table as harness
 
     model, columns = load(run), [int(count) for count in steps.split(",")]
-    if max(columns) > model.process.T:
+    if model.config.model != "ddpm":
+        raise click.UsageError(f"RUN must be a ddpm, and {run} is a {model.config.model}")
+    if not 1 <= min(columns) <= max(columns) <= model.process.T:
         raise click.UsageError(
-            f"--steps must be at most {model.process.T}, the model's noise levels, got {max(columns)}"
+            f"--steps must lie between 1 and {model.process.T}, the model's noise levels, got {steps}"
         )
     train, test = load_data(model.config.data, model.config.data_dir).images, held_out(run).images
     try:

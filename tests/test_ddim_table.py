@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
-from benchmarks import ddim_table
+from benchmarks import ddim_table, studies
 from minigen.data import load, to_model_range
 from minigen.random import Generator
 
@@ -37,6 +38,17 @@ class Drawing:
 def run(model, digits, figures, kept, n=20):
     copy = lambda found: kept.append(json.loads(json.dumps(found)))  # noqa: E731
     return ddim_table.measure(model, *digits, n, (2, 4), figures, copy)
+
+
+@pytest.mark.parametrize(
+    ("model", "steps", "text"),
+    [("vae", "10", "RUN must be a ddpm"), ("ddpm", "0,10", "between 1 and 50"), ("ddpm", "10,51", "between 1 and 50")],
+)
+def test_runs_and_steps_that_make_no_table_are_refused(model, steps, text, tmp_path, monkeypatch):
+    loaded = SimpleNamespace(config=SimpleNamespace(model=model), process=SimpleNamespace(T=50))
+    monkeypatch.setattr("minigen.train.load", lambda run: loaded)
+    result = CliRunner().invoke(studies.ddim_table, [str(tmp_path), "--steps", steps])
+    assert result.exit_code == 2 and text in result.output
 
 
 def test_the_cells_are_those_of_the_table():
