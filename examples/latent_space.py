@@ -12,7 +12,7 @@ import numpy as np
 
 from minigen.data import load
 from minigen.pictures import save_picture
-from minigen.pictures.latent_space import Codes, decoded, line
+from minigen.pictures.latent_space import line
 from minigen.pictures.vae import latents, manifold
 from minigen.random import Generator
 from minigen.report import image_grid
@@ -34,8 +34,8 @@ def main(steps, out):
 
     # the way from a 3 to an 8, by hand: encode, walk, decode
     ends = [np.flatnonzero(test.labels == label)[0] for label in (3, 8)]
-    codes = Codes(model, test.images[ends], generator).mean
-    save_picture(run.path / "from-3-to-8.png", image_grid(decoded(model, line(*codes, 12)), columns=12))
+    codes, _ = model.encode(test.images[ends], seed=generator)
+    save_picture(run.path / "from-3-to-8.png", image_grid(model.decode(line(*codes, 12)), columns=12))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from PIL import Image
 
 from minigen import pictures
 from minigen.cli import main
-from minigen.data import ImageSet, load
+from minigen.data import ImageSet, load, to_uint8
 from minigen.pictures import PICTURES, PictureError, find_picture, save_picture, style
 from minigen.pictures import vae as drawn
 from minigen.pictures.latent_space import Codes, decoded, quantile_grid
@@ -88,6 +88,18 @@ def test_the_manifold_shows_the_decoded_grid(digits):
     figure = drawn.manifold(model, digits, Generator(0), side=4)
     expected = decoded(model, quantile_grid(4)[1, 2][None])[0, ..., 0]  # second row from the top, third column
     np.testing.assert_array_equal(shown(figure.axes[0])[28:56, 56:84], 255 - expected)
+
+
+def test_reconstructions_are_below_what_the_model_sees(digits):
+    model = untrained(2)
+    figure = drawn.reconstructions(model, digits, Generator(4), n=3)
+    seen = model.pixels(digits.images[:3], Generator(4).child("binarise"))
+    paper = shown(figure.axes[0])
+    np.testing.assert_array_equal(paper[:28], 255 - 255 * np.hstack(list(seen[..., 0])).astype(np.uint8))
+    made = model.reconstruct(digits.images, seed=Generator(4).child("binarise"))
+    np.testing.assert_array_equal(paper[28:], 255 - np.hstack(list(to_uint8(made[:3])[..., 0])))
+    error = np.mean(((made + 1) / 2 - digits.images / np.float32(255)) ** 2)
+    assert f"squared error {error:.4f} a pixel" in heading(figure)
 
 
 def test_latents_states_the_kl_and_the_error_of_what_it_shows(digits):

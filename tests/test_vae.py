@@ -162,6 +162,22 @@ def test_a_conditional_likelihood_and_the_mixture_over_all_labels():
     assert one == pytest.approx(-given[0].mean())
 
 
+def test_a_model_encodes_decodes_and_reconstructs_in_parts_as_the_network_does_at_once(monkeypatch):
+    model, x, labels = model_of(classes=10), images(7), np.arange(7)
+    mean, logvar = model.encode(x, labels, seed=3)
+    whole = model.network.encode(Tensor(model.pixels(x, Generator(3))), labels)
+    np.testing.assert_allclose(mean, whole[0].data, atol=1e-6)
+    np.testing.assert_allclose(logvar, whole[1].data, atol=1e-6)
+    shown = 2 * model.network.likelihood.mean(model.network.decode(Tensor(mean), labels)).data - 1
+    np.testing.assert_allclose(model.decode(mean.astype(np.float64), labels), shown, atol=1e-6)
+    np.testing.assert_array_equal(model.reconstruct(x, labels, seed=3), model.decode(mean, labels))
+    monkeypatch.setattr("minigen.train.vae.TOGETHER", 4)  # 4 x 64 numbers: whole counters of the generator
+    np.testing.assert_allclose(model.encode(x, labels, seed=3)[0], mean, atol=1e-6)
+    np.testing.assert_allclose(model.decode(mean, labels), shown, atol=1e-6)
+    with pytest.raises(ValueError, match="labels must be given exactly where the model has classes"):
+        model.encode(x)
+
+
 def test_every_image_keeps_its_own_label_whatever_k():
     model, labels, eps = model_of(classes=10), np.array([0, 7, 3]), Generator(1).normal((3, 4, 3))
     x = model.pixels(images(3), Generator(0))

@@ -26,7 +26,7 @@ PICTURES: dict[str, dict[str, str]] = {  # model -> picture -> "module:function"
         name: f"gan:{name}"
         for name in ("interpolation", "truncation", "classes", "judgement", "vanishing", "toy", "evolution")
     },
-    "vae": {name: f"vae:{name}" for name in (*LATENTS, "manifold", "traversal")},
+    "vae": {name: f"vae:{name}" for name in ("reconstructions", *LATENTS, "manifold", "traversal")},
 }
 FRAME = 80  # milliseconds that a GIF shows a frame
 DPI = 120

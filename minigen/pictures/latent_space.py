@@ -20,14 +20,9 @@ import numpy as np
 from scipy.spatial import cKDTree
 from scipy.stats import norm
 
-from ..autograd import no_grad
 from ..data import to_uint8
-from ..device import to_device
-from ..tensor import Tensor
+from ..train.vae import VAE
 from . import PictureError
-
-BATCH = 500  # images encoded or decoded at once
-
 
 # ---------------------------------------------------------------- the model's two halves
 
@@ -42,16 +37,9 @@ class Codes:
     def __init__(self, model, images, generator):
         if getattr(model.config, "classes", 0):
             raise PictureError("pictures of codes need a model without labels, this one is conditional")
-        parts = [self._encoded(model, images[i : i + BATCH], generator) for i in range(0, len(images), BATCH)]
-        self.mean, self.logvar = (None if p[0] is None else np.concatenate(p).astype(np.float64) for p in zip(*parts))
-
-    @staticmethod
-    def _encoded(model, images, generator):
-        if hasattr(model, "encode"):  # an autoencoder's codes are certain
-            return model.encode(images), None
-        with no_grad():
-            mean, logvar = model.network.encode(Tensor(model.pixels(images, generator)))
-        return to_device(mean.data, "cpu"), to_device(logvar.data, "cpu")
+        variational = isinstance(model, VAE)
+        mean, logvar = model.encode(images, seed=generator) if variational else (model.encode(images), None)
+        self.mean, self.logvar = (None if a is None else a.astype(np.float64) for a in (mean, logvar))
 
     def draw(self, generator):
         """z ~ q(z|x), one for each image (N, D); the code itself where it is certain."""
@@ -71,15 +59,7 @@ class Codes:
 
 def decoded(model, codes):
     """The mean image of each code (N, D) -> uint8 (N, H, W, C)."""
-    if hasattr(model, "decode"):
-        return to_uint8(model.decode(codes))
-    parts = []
-    with no_grad():
-        for i in range(0, len(codes), BATCH):
-            z = to_device(codes[i : i + BATCH].astype(np.float32), model.config.device)
-            mean = model.network.likelihood.mean(model.network.decode(Tensor(z)))
-            parts.append(2 * to_device(mean.data, "cpu") - 1)
-    return to_uint8(np.concatenate(parts))
+    return to_uint8(model.decode(codes))
 
 
 # ---------------------------------------------------------------- ways

@@ -1,11 +1,12 @@
 """What an autoencoder has learned, as pictures of its latent space: the figures of the lectures.
 
-    latents       test images as dots where their codes are, coloured by class
-    gaps          the same, and what the decoder makes of places where no code is
-    manifold      the whole of a 2-D latent space, decoded on a grid of equal probability
-    traversal     one coordinate of a code moves, the others stay
-    interpolate   from one image to another, through codes and through pixels
-    arithmetic    A' - A + B = B': an attribute as a direction
+    reconstructions   test images, and what is left of them after the way through a code
+    latents           test images as dots where their codes are, coloured by class
+    gaps              the same, and what the decoder makes of places where no code is
+    manifold          the whole of a 2-D latent space, decoded on a grid of equal probability
+    traversal         one coordinate of a code moves, the others stay
+    interpolate       from one image to another, through codes and through pixels
+    arithmetic        A' - A + B = B': an attribute as a direction
 
 Each takes (model, data, generator): an autoencoder, variational or not; an ImageSet; where random numbers come from.
 Each returns a Figure, whose heading says what was measured. The ways through the space: latent_space.py
@@ -17,6 +18,7 @@ Source   decks 000 "MNIST VAE" (only reconstruction, only KL, both), 004 "VAEs: 
 import numpy as np
 
 from ..data import to_model_range
+from ..device import to_device
 from ..metrics import recognise
 from ..metrics.strokes import slant, thickness
 from . import PictureError
@@ -35,6 +37,21 @@ from .style import CLASS_COLOURS, INK, bare, new_figure, number, plain, show, sh
 
 ATTRIBUTES = {"slant": slant, "thickness": thickness}
 RECOGNISABLE = ("mnist", "mnist-mini")  # what the project's classifier knows
+
+
+def reconstructions(model, data, generator, n=12):
+    """n test images as the model sees them, above the means of p(x | z) at the means of their codes.
+
+    Measured: the squared error of a pixel in [0, 1], reconstructions against the grey images, over all of them.
+    """
+    labels, draws = data.labels if model.config.classes else None, generator.child("binarise")
+    seen = to_device(model.pixels(data.images[:n], generator.child("binarise")), "cpu")
+    made = model.reconstruct(data.images, labels, draws)
+    error = np.mean(((made + 1) / 2 - data.images / np.float32(255)) ** 2)
+    heading = f"Test images, and what {model.config.latent} numbers keep of them"
+    figure = new_figure(0.62 * n + 1.3, 2.0, heading, f"squared error {error:.4f} a pixel, {len(made):,} images")
+    show_rows(figure.add_subplot(), np.stack([2 * seen - 1, made[:n]]), ("as seen", "reconstructed"))
+    return figure
 
 
 # ---------------------------------------------------------------- codes as dots

@@ -27,6 +27,7 @@ from .task import Task, check_finite
 from .vae_config import VAESampling
 
 ROWS = 5000  # latent samples decoded at once when a likelihood is estimated
+TOGETHER = 500  # images encoded or decoded at once
 
 
 class VAE:
@@ -83,11 +84,43 @@ class VAE:
             raise SettingError(f"label must be below {classes}, the model's classes, got {how.label}")
         labels = None if not classes else np.arange(n) % classes if how.label < 0 else np.full(n, how.label)
         generator = seed if isinstance(seed, Generator) else Generator(seed)
-        z = Tensor(generator.normal((n, self.config.latent), device=self.config.device))
+        z = generator.normal((n, self.config.latent), device=self.config.device)
+        if how.pixels == "mean":
+            return self.decode(z, labels).clip(-1, 1)
         with no_grad():
-            y, likelihood = self.network.decode(z, labels), self.network.likelihood
-            x = likelihood.mean(y) if how.pixels == "mean" else likelihood.sample(y, generator)
+            x = self.network.likelihood.sample(self.network.decode(Tensor(z), labels), generator)
         return (2 * to_device(x.data, "cpu") - 1).clip(-1, 1)
+
+    def encode(self, images, labels=None, seed=0):
+        """q(z | x) = N(mean, exp(logvar)) of uint8 images (N, H, W, C) -> mean, logvar (N, D), float32.
+
+        labels   (N,), of a conditional model
+        seed     a whole number, or the Generator that binarises the images where the model was trained on such
+        Raises as `pixels` does, and ValueError for labels that do not fit.
+        """
+        generator = seed if isinstance(seed, Generator) else Generator(seed)
+        return self._in_parts(lambda x, c: self.network.encode(Tensor(self.pixels(x, generator)), c), images, labels)
+
+    def decode(self, codes, labels=None):
+        """The mean of p(x | z) of each code: (N, D) -> images (N, H, W, C) float32, pixels near [-1, 1]."""
+
+        def mean(z, labels):
+            z = Tensor(to_device(z.astype(np.float32, copy=False), self.config.device))
+            return (self.network.likelihood.mean(self.network.decode(z, labels)) * 2.0 - 1.0,)
+
+        return self._in_parts(mean, codes, labels)[0]
+
+    def reconstruct(self, images, labels=None, seed=0):
+        """decode(mean of q(z | x)).   uint8 (N, H, W, C) -> float32 (N, H, W, C). Arguments and errors: encode."""
+        return self.decode(self.encode(images, labels, seed)[0], labels)
+
+    @staticmethod
+    def _in_parts(function, inputs, labels):
+        """The results of function(inputs, labels), a tuple of Tensors, for 500 inputs at once -> arrays on the CPU."""
+        parts = [slice(i, i + TOGETHER) for i in range(0, max(1, len(inputs)), TOGETHER)]
+        with no_grad():
+            found = [function(inputs[part], None if labels is None else labels[part]) for part in parts]
+        return tuple(np.concatenate([to_device(part.data, "cpu") for part in parts]) for parts in zip(*found))
 
     # ------------------------------------------------------------ bounds and likelihoods
 
