@@ -229,10 +229,10 @@ def test_a_run_on_the_gpu_goes_into_a_folder_that_the_cpu_can_read(data_dir, tmp
     there, here = load(run.path), load(run.path, device="cpu")
     assert {p.device for p in there.network.parameters()} == {"cuda"}
     assert {p.device for p in here.network.parameters()} == {"cpu"}
-    for sampler in ("ddim", "ddpm"):
-        images = there.sample(2, sampler=sampler, steps=4, eta=1.0, seed=1)
+    for own in ({"sampler": "ddim", "eta": 1.0}, {"sampler": "ddpm"}):
+        images = there.sample(2, steps=4, seed=1, **own)
         assert isinstance(images, np.ndarray)
-        assert_close(images, here.sample(2, sampler=sampler, steps=4, eta=1.0, seed=1), "norm", 2, what=sampler)
+        assert_close(images, here.sample(2, steps=4, seed=1, **own), "norm", 2, what=own["sampler"])
 
 
 def test_a_run_on_the_gpu_is_resumed_bit_for_bit(data_dir, tmp_path, cupy):
