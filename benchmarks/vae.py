@@ -6,11 +6,11 @@
 
 So iwae5 has spent, with the epochs that it shares, as much CPU time as vae. All are 784-200-200-50 and its mirror with
 tanh, and Adam, whose rate falls to 0 along half a cosine. The paper trains for 3,280 epochs; a centred input, a decoder
-that begins at the mean image and a higher rate make fewer do. The ELBO takes its gradient by way of z alone, the bound
-of 50 that of one sample drawn by its weight. What is evaluated is the moving average of the weights at the last step;
-no test image chooses weights, but a tenth of them was looked at when the recipe was: the learning rate and the start
-in trials of 6 epochs, and that iwae5 begins at vae's weights because 200 epochs from random ones were behind vae.
--ln p(x) is estimated with 5,000 importance samples for each of the 10,000 test images, binarised once
+that begins at the mean image and a higher rate make fewer do. The ELBO takes its gradient by way of z alone, and so
+does the bound of 50, through one sample drawn by its weight. What is evaluated is the moving average of the weights at
+the last step; no test image chooses weights, but a tenth of them was looked at when the recipe was: the learning rate
+and the start in trials of 6 epochs, and that iwae5 begins at vae's weights because 200 epochs from random ones were
+behind vae. -ln p(x) is estimated with 5,000 importance samples for each of the 10,000 test images, binarised once
 (Generator(EVALUATION)).
 
 Each stage keeps its run folder and can be interrupted; finished parts are not done again.

@@ -419,6 +419,13 @@ VAE = [
     Mutant("every sample gone back through", "minigen/train/vae.py",
            "elif config.resample:", "elif False:",
            "test_vae.py::test_a_step_descends_the_gradient_of_the_bound_that_was_set_with_the_labels_of_its_images"),
+    Mutant("the encoder's part weighed once, not twice", "minigen/train/vae.py",
+           "self.encode_and_decode(x, eps, labels, share)", "self.encode_and_decode(x, eps, labels)",
+           "test_vae.py::test_the_encoders_gradient_by_way_of_z_is_that_of_the_bound_on_average_with_less_noise"),
+    Mutant("the encoder's own density kept in its gradient", "minigen/models/bounds.py",
+           "mu, logvar = mu.detach().reshape(n, 1, d), logvar.detach().reshape(n, 1, d)",
+           "mu, logvar = mu.reshape(n, 1, d), logvar.reshape(n, 1, d)",
+           "test_vae.py::test_at_the_posterior_the_encoder_gets_no_gradient_from_any_resampled_draw"),
 ]  # fmt: skip
 
 AUTOENCODERS = [

@@ -77,17 +77,28 @@ def sampled_kl_to_prior(z, eps, logvar):
     return log_ratio(z, eps, logvar).mean(1)
 
 
-def path_kl_to_prior(z, mu, logvar):
-    """The same mean with q's own mu and sigma held constant: the gradient comes by way of z only -> (N, D)
+def path_log_ratio(z, mu, logvar):
+    """log_ratio with q's own mu and sigma held constant: its gradient comes by way of z only -> (N, K, D)
 
     What is left out, E d ln q(z; mu, sigma) / d(mu, sigma), is 0; its samples are not. So the gradient is right on
-    average, and where q is the posterior it is 0 for every sample, not only on average.
+    average, and where q is the posterior that of ln w is 0 for every sample, not only on average.
+
     Source: Roeder et al., Sticking the Landing, NeurIPS 2017, section 3
     """
     n, _, d = z.shape
     mu, logvar = mu.detach().reshape(n, 1, d), logvar.detach().reshape(n, 1, d)
     away = z - mu
-    return ((z * z - away * away * ops.exp(-logvar) - logvar) * 0.5).mean(1)
+    return (z * z - away * away * ops.exp(-logvar) - logvar) * 0.5
+
+
+def path_kl_to_prior(z, mu, logvar):
+    """The KL as the mean of path_log_ratio over K samples -> (N, D)"""
+    return path_log_ratio(z, mu, logvar).mean(1)
+
+
+def with_share_of_gradient(z, share):
+    """z itself, but only `share` of a gradient goes back through it.   share an array that broadcasts with z"""
+    return z * share + z.detach() * (1 - share)
 
 
 def elbo(log_px, kl):

@@ -124,14 +124,16 @@ class VAE:
 
     # ------------------------------------------------------------ bounds and likelihoods
 
-    def encode_and_decode(self, x, eps, labels=None):
+    def encode_and_decode(self, x, eps, labels=None, share=None):
         """z_i = mu(x) + sigma(x) eps_i, decoded -> log_px = ln p(x | z_i) (N, K), z (N, K, D), mu, logvar (N, D)
 
         x array (N, H, W, C), eps Tensor (N, K, D), labels (N,) for a conditional model
+        share array (N, K, 1): so much of the gradient goes back through z; all of it by default
         """
         n, k, d = eps.shape
         mu, logvar = self.network.encode(Tensor(x), labels)
         z = bounds.reparametrise(mu, logvar, eps)
+        z = z if share is None else bounds.with_share_of_gradient(z, share)
         y = self.network.decode(z.reshape(n * k, d), labels if labels is None else np.repeat(labels, k))
         repeated = x if k == 1 else device_of(x).xp.repeat(x, k, axis=0)
         return self.network.likelihood.log_prob(repeated, y).reshape(n, k), z, mu, logvar
@@ -150,21 +152,28 @@ class VAE:
     def resampled_bound(self, x, eps, generator, labels=None):
         """IWAE_K with the gradient of one sample j an image, drawn with probability v_j = w_j / sum_i w_i.
 
-            d IWAE_K = sum_i v_i d ln w_i = E_j d ln w_j
+            d IWAE_K / d decoder  =  sum_i v_i d ln w_i / d decoder                   =  E_j d ln w_j / d decoder
+            d IWAE_K / d encoder  =  E_eps sum_i v_i^2 (d ln w_i / dz_i) dz_i / d encoder
+                                  =  E_eps E_j v_j (d ln w_j / dz_j) dz_j / d encoder
 
-        All K are decoded, but only one of them is gone back through: a third of the arithmetic for large K.
-        x array (N, H, W, C), eps array (N, K, D), labels (N,) for a conditional model -> Tensor (N,)
+        The second is the doubly reparametrised gradient: by way of z alone. What it leaves out has mean 0, and for
+        large K more noise than the rest has signal. All K are decoded, but only one of them is gone back through: a
+        third of the arithmetic. x array (N, H, W, C), eps array (N, K, D), labels (N,) for a conditional model
+        -> Tensor (N,)
+
+        Source: Tucker et al., Doubly Reparameterized Gradient Estimators for Monte Carlo Objectives, ICLR 2019, eq. 8
         """
         xp = device_of(x).xp
         with no_grad():
             log_px, z, _, logvar = self.encode_and_decode(x, Tensor(eps), labels)
             log_w = bounds.log_weights(log_px, z, Tensor(eps), logvar)
-            value, shares = bounds.iwae_bound(log_w), ops.softmax(log_w).data.cumsum(1)
-        u = generator.uniform((len(x), 1), x.dtype, self.config.device) * shares[:, -1:]
-        chosen = xp.minimum((shares < u).sum(1), eps.shape[1] - 1)
-        eps = Tensor(eps[xp.arange(len(x)), chosen][:, None])
-        log_px, z, _, logvar = self.encode_and_decode(x, eps, labels)
-        log_w = bounds.log_weights(log_px, z, eps, logvar)[:, 0]
+            value, v = bounds.iwae_bound(log_w), ops.softmax(log_w).data
+        up_to = v.cumsum(1)
+        u = generator.uniform((len(x), 1), x.dtype, self.config.device) * up_to[:, -1:]
+        rows, chosen = xp.arange(len(x)), xp.minimum((up_to < u).sum(1), eps.shape[1] - 1)
+        eps, share = Tensor(eps[rows, chosen][:, None]), v[rows, chosen][:, None, None]
+        log_px, z, mu, logvar = self.encode_and_decode(x, eps, labels, share)
+        log_w = (log_px - bounds.path_log_ratio(z, mu, logvar).sum(2))[:, 0]
         return log_w + (value.data - log_w.data)
 
     def weighted_elbo(self, x, eps, beta, labels=None):

@@ -52,7 +52,7 @@ class VAEConfig(TrainConfig):
         (1,), "importance samples of the bound; several numbers share the steps equally", at_least=1
     )
     resample: bool = setting(
-        False, "k above 1: the gradient through one sample an image, drawn by its weight: three times as fast, noisier"
+        False, "k above 1: the gradient through one sample an image, drawn by its weight, which is three times as fast"
     )
     kl: str = setting("formula", "how the KL of the ELBO is found, see models/bounds.py", choices=KL)
     beta: float = setting(1.0, "weight of the KL; 0: reconstruction only", at_least=0)
