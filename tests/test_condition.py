@@ -180,7 +180,7 @@ def test_samples_show_the_labels_that_are_asked_for(kind):
     assert np.array_equal(plain, model.sample(4, seed=1, label=(4,), guidance=0.0))
 
 
-def test_a_model_that_enlarges_draws_its_sample_pictures_from_training_images(tmp_path):
+def test_a_model_that_enlarges_draws_its_sample_pictures_from_training_images(tmp_path, monkeypatch):
     batches, task = prepare(config(make_data(tmp_path / "d"), condition="hybrid", steps=2))
     task.step(batches, 0)
     assert task.sample(50, Generator(0)).shape == (50, 8, 8, 1)  # more than there are: 40, then from the start
@@ -188,6 +188,12 @@ def test_a_model_that_enlarges_draws_its_sample_pictures_from_training_images(tm
     drawn = [task.model.sample(3, seed=1, image=sign * images) for sign in (1, -1)]
     assert drawn[0].shape == (3, 8, 8, 1)
     assert abs(drawn[0] - drawn[1]).max() > 1e-3
+
+    asked = {}
+    monkeypatch.setattr(task.model, "sample", lambda n, **how: asked.update(how))
+    task.sample(3, Generator(0))
+    assert asked["label"][:3] == tuple(batches.labels[:3]), "each picture with what it shows"
+    np.testing.assert_array_equal(asked["image"], images)
 
 
 def test_labels_go_on_where_the_batch_before_ended():

@@ -18,7 +18,8 @@ class Prefetched:
     """The batches of `batches` (batches.py) as arrays on the GPU, best asked for in order."""
 
     def __init__(self, batches):
-        self.batches, self.images, self.generator = batches, batches.images, batches.generator
+        self.batches, self.generator = batches, batches.generator
+        self.images, self.labels = batches.images, batches.labels
         self.cupy = cuda().xp
         self.copying = self.cupy.cuda.Stream(non_blocking=True)
         self.sent = None  # the event at the end of the newest copy

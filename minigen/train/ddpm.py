@@ -227,7 +227,7 @@ class DDPMTraining(Task):
         """Algorithm 1 on one batch -> loss, grad_norm (before clipping) and lr."""
         config = self.config
         images, labels = batches.batch_at(index)
-        self.examples = batches.images[:EXAMPLES]
+        self.examples = batches.images[:EXAMPLES], batches.labels[:EXAMPLES]
         x0 = to_model_range(to_device(images, config.device))
         t, weights = self.levels.draw(len(x0), self.generator)
         eps = self.generator.normal(x0.shape, device=config.device)
@@ -247,9 +247,11 @@ class DDPMTraining(Task):
         return {"loss": value, "grad_norm": norm, "lr": self.optimizer.lr}
 
     def sample(self, n, generator):
+        images, labels = self.examples
+        told = {"label": tuple(map(int, labels))} if self.config.condition == "hybrid" else {}
         with self.average.weights():
-            image = examples_to_enlarge(self.config, self.examples, n)
-            return self.model.sample(n, steps=min(50, self.config.T), eta=1.0, seed=generator, image=image)
+            image = examples_to_enlarge(self.config, images, n)
+            return self.model.sample(n, steps=min(50, self.config.T), eta=1.0, seed=generator, image=image, **told)
 
     def state(self):
         arrays, header = super().state()
