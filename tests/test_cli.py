@@ -279,6 +279,13 @@ def test_eval_refuses_to_score_what_the_classifier_does_not_know(minigen, tiny_f
 PICTURE = np.arange(12, dtype=np.uint8).reshape(3, 4, 1)
 
 
+def test_plot_refuses_a_file_that_is_no_picture_before_it_draws(minigen, tiny_flags, monkeypatch):
+    assert minigen(*tiny_flags, "--out", "r")[0] == 0
+    monkeypatch.setattr("minigen.pictures.find_picture", lambda *wanted: pytest.fail("it was drawn"))
+    code, _, err = minigen("plot", "r", "forward", "--out", "strip.jpg")
+    assert code == 2 and "--out must end in .png, or in .gif for a film, got strip.jpg" in err
+
+
 @pytest.mark.parametrize(("picture", "suffix"), [(PICTURE, ".png"), ([PICTURE, PICTURE + 1], ".gif")])
 def test_plot_writes_a_picture_or_a_film(minigen, tiny_flags, monkeypatch, picture, suffix):
     assert minigen(*tiny_flags, "--out", "r")[0] == 0

@@ -24,6 +24,8 @@ def plot(run, name, seed, weights, device, out):
     from ..random import Generator
     from ..train import RunFolder, held_out, load
 
+    if out and out.suffix.lower() not in (".png", ".gif"):
+        raise click.UsageError(f"--out must end in .png, or in .gif for a film, got {out}")
     with one_line_errors():
         kind = RunFolder(run).read_config()["model"]
         try:
