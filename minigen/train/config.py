@@ -39,11 +39,19 @@ def _data_sets():
 
 @dataclass(frozen=True)
 class Settings:
-    """Fields made by `setting`, all checked: SettingError for a value of the wrong type or beyond its limits."""
+    """Fields made by `setting`, all checked: SettingError for a value of the wrong type or beyond its limits, and for
+    values that do not go together."""
 
     def __post_init__(self):
         for entry in fields(self):
             check_setting(entry, getattr(self, entry.name))
+        for wrong, text in self._conflicts():
+            if wrong:
+                raise SettingError(text)
+
+    def _conflicts(self):
+        """(whether, what to say) for values that do not go together."""
+        return ()
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from ..models.gan.mlp import (
     ShiftGenerator,
 )
 from ..models.gan.penalties import PENALTIES
-from .config import SettingError, Settings, TrainConfig, setting
+from .config import Settings, TrainConfig, setting
 
 ARCHITECTURES = ("dcgan", "mlp", "shift")
 
@@ -75,12 +75,6 @@ class GANConfig(TrainConfig):
     minibatch_std: bool = setting(False, "show the discriminator how much the samples of a batch differ")
     separate_batches: bool = setting(True, "real and generated samples pass the discriminator as batches of their own")
     stop_when_lost: bool = setting(False, "end the run where the log names a divergence")
-
-    def __post_init__(self):
-        super().__post_init__()
-        for wrong, text in self._conflicts():
-            if wrong:
-                raise SettingError(text)
 
     def _conflicts(self):
         """(whether, what to say) for settings that do not go together."""

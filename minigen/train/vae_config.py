@@ -6,7 +6,7 @@ from typing import ClassVar
 from ..data import class_count
 from ..models.likelihoods import VARIANCES, Bernoulli, DiscretisedLogistic, Gaussian
 from ..models.vae import KINDS
-from .config import SettingError, Settings, TrainConfig, setting
+from .config import Settings, TrainConfig, setting
 
 LIKELIHOODS = ("bernoulli", "gaussian", "logistic")
 BINARISE = ("auto", "dynamic", "threshold", "none", "grey")
@@ -59,12 +59,6 @@ class VAEConfig(TrainConfig):
     reconstruction: float = setting(1.0, "weight of ln p(x|z); 0: KL only", at_least=0)
     kl_warmup: int = setting(0, "steps over which the weight of the KL rises from 0", at_least=0)
     free_bits: float = setting(0.0, "nats that each dimension of the code may cost for nothing", at_least=0)
-
-    def __post_init__(self):
-        super().__post_init__()
-        for wrong, text in self._conflicts():
-            if wrong:
-                raise SettingError(text)
 
     def _conflicts(self):
         """(whether, what to say) for settings that do not go together."""
