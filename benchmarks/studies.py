@@ -28,7 +28,7 @@ def ddpm(seeds, samples, picture):
 @click.option("--shorten", default=1, show_default=True, help="a trial: so many times fewer steps, images and samples")
 @click.option("--picture", type=click.Path(path_type=Path), help="also draw likelihood against epochs there")
 def vae(data_dir, folder, stages, shorten, picture):
-    """The published likelihoods of VAE and IWAE on binarised MNIST; about four hours of one core, resumable."""
+    """The published likelihoods of VAE and IWAE on binarised MNIST; some hours of one core, resumable."""
     from .vae import STAGES, draw, measure
 
     rows = measure(folder, data_dir, stages or tuple(STAGES), shorten, how()["commit"])
