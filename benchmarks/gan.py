@@ -30,8 +30,11 @@ POINTS = {
 BASE = {
     "ring8": {**POINTS},
     "grid25": {**POINTS},
-    "mnist": {"arch": "dcgan", "channels": 32, "latent": 64, "batch_size": 64, "steps": 2000, "ema_decay": 0.999},
-}
+    "mnist": {
+        "arch": "dcgan", "channels": 32, "latent": 64, "batch_size": 64, "steps": 800, "lr": 1e-3, "d_lr": 1e-3,
+        "ema_decay": 0.99,
+    },
+}  # fmt: skip
 SAMPLES = {"ring8": 2500, "grid25": 2500, "mnist": 2000}
 
 NOTHING = {"g_norm": "none", "d_norm": "none"}

@@ -37,15 +37,16 @@ BASE = {
     "channels": 32,
     "latent": 64,
     "batch_size": 64,
-    "steps": 3000,
+    "steps": 2000,
     "lr": 1e-3,
     "d_lr": 1e-3,
+    "ema_decay": 0.995,
 }
 ROWS = {
     LONG: {"loss": "non-saturating", "steps": 7500},
     **{name: {"loss": name} for name in LOSSES},
-    "wgan": {"loss": "wgan", "steps": 800},  # of the generator, each after five of the critic
-    "wgan-gp": {"loss": "wgan-gp", "steps": 800},
+    "wgan": {"loss": "wgan", "steps": 600},  # of the generator, each after five of the critic
+    "wgan-gp": {"loss": "wgan-gp", "steps": 600},
 }
 TRUNCATION = (2.0, 1.0, 0.5, 0.25)
 SHOWN = ("FID", "precision", "recall", "recognised")
