@@ -143,6 +143,17 @@ def table(rows, floors):
     return "\n".join(lines)
 
 
+def draw(folder, rows, path, columns=12):
+    """A PNG file: for every loss a row of samples, with classes in turn where it has any."""
+    from minigen.pictures.style import new_figure, show_rows
+
+    kept = [name for name in ROWS if name in rows and "diverged" not in rows[name]]
+    samples = np.stack([load(Path(folder) / name).sample(columns, seed=3) for name in kept])
+    figure = new_figure(7, 0.55 * len(kept), "the first samples of every loss")
+    show_rows(figure.subplots(), samples, kept, gap=1)
+    figure.savefig(path)
+
+
 def cells(row):
     """n, the scores, and the range of the classes' shares."""
     if "n" not in row:

@@ -171,7 +171,8 @@ def gan(data, data_dir, seeds, text, folder):
 @click.option("--row", "rows", multiple=True, help="only this one, several times for several  [default: all]")
 @click.option("--n", default=2000, show_default=True, type=click.IntRange(100, 10_000), help="samples; long: 10,000")
 @click.option("--shorten", default=1, show_default=True, help="a trial: so many times fewer steps")
-def gan_losses(data_dir, folder, rows, n, shorten):
+@click.option("--picture", type=click.Path(path_type=Path), help="also draw samples of every row there")
+def gan_losses(data_dir, folder, rows, n, shorten, picture):
     """Every GAN loss on MNIST: the scores of its samples, and whether it keeps its promise. Resumable, row by row."""
     from . import gan_losses as study
 
@@ -183,6 +184,8 @@ def gan_losses(data_dir, folder, rows, n, shorten):
     click.echo(study.table(found, floors))
     if set(found) == set(study.ROWS) and shorten == 1:
         write("gan_losses", {"rows": found, "context": floors})
+    if picture:
+        study.draw(folder, found, picture)
 
 
 @click.command()
