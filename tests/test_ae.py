@@ -7,8 +7,8 @@ from tiny import command, flags, make_data
 from minigen.data import ImageSet, to_model_range
 from minigen.models.autoencoder import CodeGaussian
 from minigen.pictures import find_picture
+from minigen.pictures.style import mosaic, on_paper
 from minigen.random import Generator
-from minigen.report import image_grid
 from minigen.train import MODELS, AEConfig, RunFolder, SettingError, load, resume, start
 from minigen.train.ae import KINDS
 from minigen.train.checkpoint import read_checkpoint
@@ -173,17 +173,17 @@ def digits():
 @kinds
 def test_reconstructions_show_inputs_noise_and_outputs(kind, runs, digits):
     figure = find_picture("ae", "reconstructions")(load(runs[kind].path), digits, Generator(0), n=4)
-    labels = [ax.get_ylabel() for ax in figure.axes]
+    (axes,), heading = figure.axes, figure._suptitle.get_text()
+    labels = [label.get_text() for label in axes.get_yticklabels()]
     assert labels == ["test images", *(["noisy"] if kind == "denoising" else []), "reconstructions"]
     model, x = load(runs[kind].path), to_model_range(digits.images)
     seen = model.network.corrupt(x, Generator(0))
     rows = {"test images": x[:4], "noisy": seen[:4], "reconstructions": model.reconstruct(seen[:4])}
-    for ax in figure.axes:
-        expected = image_grid(np.clip(rows[ax.get_ylabel()], -1, 1), columns=4)[..., 0]
-        assert np.abs(ax.images[0].get_array().astype(int) - expected).max() <= 1
-    assert f"without noise {model.mse(x):.4f}" in figure.axes[-1].get_xlabel()
+    expected = mosaic(on_paper(np.stack([rows[label] for label in labels])), gap=2)
+    assert np.abs(axes.images[0].get_array().astype(int) - expected).max() <= 1
+    assert f"without noise {model.mse(x):.4f}" in heading
     if kind == "denoising":
-        assert f"from noisy images {np.mean((model.reconstruct(seen) - x) ** 2):.4f}" in figure.axes[-1].get_xlabel()
+        assert f"from noisy images {np.mean((model.reconstruct(seen) - x) ** 2):.4f}" in heading
 
 
 def test_atoms_are_those_of_linear_decoders(runs, digits):
