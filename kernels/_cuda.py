@@ -47,6 +47,7 @@ def empty(shape, like, dtype=None):
 
 
 def zeros(shape, like, dtype=None):
+    """The same, filled with 0."""
     i32(int(np.prod(shape, dtype=object)))
     return _cupy().zeros(shape, dtype or like.dtype)
 

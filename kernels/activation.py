@@ -30,60 +30,74 @@ from .simd.transcendental import erfc, exp, log1p, logistic, tanh
 
 
 def relu_numpy(x):
+    """Rectified linear unit; NaN stays NaN."""
     return np.maximum(x, 0)
 
 
 def relu_grad_numpy(g, x):
+    """dx, 0 at the kink."""
     return g * (x > 0)
 
 
 def leaky_relu_numpy(x, slope):
+    """A ReLU that leaks: of negative numbers, a share `slope` passes."""
     return np.where(x > 0, x, slope * x).astype(x.dtype)
 
 
 def leaky_relu_grad_numpy(g, x, slope):
+    """dx, `slope` times g at the kink."""
     return np.where(x > 0, g, slope * g).astype(x.dtype)
 
 
 def sigmoid_numpy(x):
+    """A logit to its probability: either form of the quotient takes exp(-|x|)."""
     e = np.exp(-abs(x))
     return np.where(x >= 0, 1 / (1 + e), e / (1 + e)).astype(x.dtype)
 
 
 def sigmoid_grad_numpy(g, y):
+    """dx, from the result y."""
     return g * y * (1 - y)
 
 
 def tanh_numpy(x):
+    """Hyperbolic tangent: a sigmoid from -1 to 1."""
     return np.tanh(x)
 
 
 def tanh_grad_numpy(g, y):
+    """dx, from the result y."""
     return g * (1 - y * y)
 
 
 def softplus_numpy(x):
+    """A smooth ReLU, taken apart as max(x, 0) + ln(1 + exp(-|x|))."""
     return np.maximum(x, 0) + np.log1p(np.exp(-abs(x)))
 
 
 def softplus_grad_numpy(g, x):
+    """dx: the slope is the sigmoid."""
     return g * sigmoid_numpy(x)
 
 
 def silu_numpy(x):
+    """Sigmoid linear unit, or Swish: x weighted by its own sigmoid."""
     return x * sigmoid_numpy(x)
 
 
 def silu_grad_numpy(g, x):
+    """dx, by the product rule."""
     s = sigmoid_numpy(x)
     return g * s * (1 + x * (1 - s))
 
 
 def gelu_numpy(x):
+    """Gaussian error linear unit: x weighted by the chance that a standard normal number is smaller."""
     return x * _gaussian_cdf(x)
 
 
 def gelu_grad_numpy(g, x):
+    """dx, by the product rule: phi is the slope of Phi."""
     return g * (_gaussian_cdf(x) + x * np.exp(-x * x / 2) / math.sqrt(2 * math.pi)).astype(x.dtype)
 
 
@@ -194,12 +208,14 @@ def silu_grad_loop(g, x, dx):
 
 @jit
 def gaussian_cdf(x):
+    """Phi(x) = erfc(-x / sqrt 2) / 2: 1 + erf would lose the digits of a small tail."""
     scale = type(x)
     return scale(0.5) * erfc(-x * scale(math.sqrt(0.5)))
 
 
 @jit
 def gaussian_density(x):
+    """phi(x)."""
     scale = type(x)
     return exp(scale(-0.5) * x * x) * scale(1 / math.sqrt(2 * math.pi))
 

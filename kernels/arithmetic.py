@@ -21,18 +21,22 @@ BLOCK = 64  # positions that share a partial sum: independent of the number of t
 
 
 def add_numpy(a, b):
+    """Add two arrays of one shape."""
     return a + b
 
 
 def sum_positions_numpy(x):
+    """Add up the positions of every sample and channel."""
     return x.sum(axis=1)
 
 
 def concatenate_numpy(*arrays):
+    """Join arrays of as many rows, side by side."""
     return np.concatenate(arrays, axis=1)
 
 
 def contiguous_numpy(x):
+    """Lay the elements in order, copying only where they do not lie so."""
     return np.ascontiguousarray(x)
 
 
@@ -40,12 +44,14 @@ def contiguous_numpy(x):
 
 
 def add_numba(a, b):
+    """The arrays as flat vectors, of which each thread takes a stretch."""
     y = np.empty(a.shape, np.result_type(a, b))
     parallel(a.size, share_of_sum, a.reshape(-1), b.reshape(-1), y.reshape(-1), grain=GRAIN)
     return y
 
 
 def sum_positions_numba(x):
+    """In two stages: blocks of positions in x's dtype, then the blocks' sums in float64."""
     n, p, c = x.shape
     blocks = -(-p // BLOCK)
     sums = np.empty((n, blocks, c), x.dtype)
@@ -54,12 +60,14 @@ def sum_positions_numba(x):
 
 
 def concatenate_numba(*arrays):
+    """A thread joins some of the rows."""
     y = np.empty((len(arrays[0]), sum(a.shape[1] for a in arrays)), np.result_type(*arrays))
     parallel(len(y), share_of_rows, arrays, y, grain=1 + GRAIN // max(y.shape[1], 1))
     return y
 
 
 def contiguous_numba(x):
+    """A thread copies a stretch of the first axis."""
     y = np.empty(x.shape, x.dtype)
     parallel(len(x), share_of_copy, x, y, grain=1 + GRAIN * len(x) // max(x.size, 1))
     return y

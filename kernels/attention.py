@@ -19,15 +19,11 @@ Source   Vaswani et al., Attention Is All You Need, 2017, eq. 1; Dao et al., Fla
          transformer block for cross-attention
 """
 
-from math import gcd, prod
-from pathlib import Path
-
 import numpy as np
 
-from ._cuda import C_NAMES, blocks, capability, contiguous, empty, f32, i32, launch, real
 from ._numba import jit, numba
 from ._threads import parallel
-from ._versions import check_shapes, choose, float32_only, floats, pack
+from .attention_cuda import attention_cuda, attention_grad_cuda  # noqa: F401  (dispatch finds all dialects here)
 from .simd.gemm import matrix, multiply, rounded
 from .simd.transcendental import exp, log
 from .softmax import largest
@@ -39,6 +35,7 @@ if numba is not None:
 
 
 def attention_numpy(q, k, v, mask):
+    """o and lse; all scores of a sample are there at once."""
     o = np.empty((*q.shape[:3], v.shape[3]), q.dtype)
     lse = np.empty((q.shape[0], q.shape[2], q.shape[1]), q.dtype)
     for n in range(len(q)):
@@ -55,6 +52,7 @@ def attention_numpy(q, k, v, mask):
 
 
 def attention_grad_numpy(do, q, k, v, mask, lse):
+    """dq, dk and dv; P and dS of a sample are there at once."""
     dq, dk, dv = np.empty_like(q), np.empty_like(k), np.empty_like(v)
     scale = q.shape[-1] ** -0.5
     for n in range(len(q)):
@@ -87,6 +85,7 @@ SCORES = 1 << 15  # numbers in a block of scores, for 16 queries at least; backw
 
 
 def attention_numba(q, k, v, mask):
+    """o and lse; a mask that all samples or all heads share is not copied for each."""
     n, length, heads, _ = q.shape
     o, lse = np.empty((*q.shape[:3], v.shape[3]), q.dtype), np.empty((n, heads, length), q.dtype)
     parallel(n * heads, attention_heads, q, k, v, _rows_of(mask, k), o, lse)
@@ -94,6 +93,7 @@ def attention_numba(q, k, v, mask):
 
 
 def attention_grad_numba(do, q, k, v, mask, lse):
+    """dq, dk and dv; nothing but these and lse outlives a block of queries."""
     gradients = np.empty_like(q), np.empty_like(k), np.empty_like(v)
     parallel(q.shape[0] * q.shape[2], attention_grad_heads, do, q, k, v, _rows_of(mask, k), lse, *gradients)
     return gradients
@@ -109,6 +109,7 @@ def _rows_of(mask, k):
 
 @jit
 def attention_heads(first, last, q, k, v, mask, o, lse):
+    """o and lse of the heads first..last, counted through all samples."""
     (_, length, heads, d), keys, e = q.shape, k.shape[1], v.shape[3]
     one, scale, block = q.dtype.type(1), q.dtype.type(1 / np.sqrt(d)), queries_of_a_block(length, keys)
     kt, vh, share = matrix(d, keys, q.dtype), matrix(keys, e, q.dtype), np.empty(block, q.dtype)
@@ -131,6 +132,7 @@ def attention_heads(first, last, q, k, v, mask, o, lse):
 
 @jit
 def attention_grad_heads(first, last, do, q, k, v, mask, lse, dq, dk, dv):
+    """dq, dk and dv of the same; what a block of queries sends to all keys is added up in dkh and dvh."""
     (_, length, heads, d), keys, e = q.shape, k.shape[1], v.shape[3]
     one, scale, block = q.dtype.type(1), q.dtype.type(1 / np.sqrt(d)), queries_of_a_block(length, keys)
     qb, dob, dqb = matrix(block, d, q.dtype), matrix(block, e, q.dtype), matrix(block, d, q.dtype)
@@ -160,6 +162,7 @@ def attention_grad_heads(first, last, do, q, k, v, mask, lse, dq, dk, dv):
 
 @jit
 def queries_of_a_block(length, keys):
+    """A multiple of 8, so that the micro-kernel's tiles are full."""
     return min(rounded(max(length, 1), 8), max(16, SCORES // max(keys, 1) // 8 * 8))
 
 
@@ -232,116 +235,4 @@ def probabilities_and_grad(s, dp, rows, keys, lse):
             dp[i, j] = s[i, j] * (dp[i, j] - mean)
 
 
-# ---------------------------------------------------------------- CUDA: one block a (sample, head, tile of queries)
-
-WIDTHS = 16, 32, 64, 128  # that versions 2 and 3 are compiled for; other widths are padded with zeros to the next
-FILES = {2: __file__, 3: str(Path(__file__).with_name("attention_tensor.cu"))}  # older GPUs do not compile the latter
-
-
-def attention_cuda(q, k, v, mask, version=None):
-    q, k, v = floats("attention", q=q, k=k, v=v)
-    sizes, masked = _sizes("attention", q, k, v), _mask_arguments(mask, q, k)
-    version, parameters = _version("attention", version, masked, q, k, v)
-    n, heads, length, m, d, e = sizes
-    o, lse = empty((n, length, heads, e), q), empty((n, heads, length), q)
-    if lse.size and version == 1:
-        p = _scores_v1(q, k, masked, parameters)
-        _launch_rows("attention_softmax_v1", (p, lse, i32(lse.size), i32(m)), lse)
-        _weighted_sum_v1(p, v, o, (m, 1), 1)
-    elif lse.size:
-        args = q, k, v, o, lse, *map(i32, sizes[1:]), f32(d**-0.5), *masked
-        tiles = blocks(length, _rows_a_block(version, parameters, a_thread=2))
-        launch(FILES[version], f"attention_v{version}", n * heads * tiles, 128, args, **parameters)
-    return o, lse
-
-
-def attention_grad_cuda(do, q, k, v, mask, lse, version=None):
-    do, q, k, v, lse = floats("attention_grad", do=do, q=q, k=k, v=v, lse=lse)
-    sizes, masked = _sizes("attention_grad", q, k, v), _mask_arguments(mask, q, k)
-    n, heads, length, m, d, e = sizes
-    check_shapes("attention_grad", (n, length, heads, e), do=do)
-    check_shapes("attention_grad", (n, heads, length), lse=lse)
-    version, parameters = _version("attention_grad", version, masked, q, k, v, do)
-    dq, dk, dv = empty(q.shape, q), empty(k.shape, k), empty(v.shape, v)
-    if version == 1:
-        p, ds = _scores_v1(q, k, masked, parameters), empty((n, heads, length, m), q)
-        _launch_rows("attention_softmax_grad_v1", (do, v, p, ds, lse, *map(i32, (lse.size, *sizes[1:4], e))), lse)
-        _weighted_sum_v1(ds, k, dq, (m, 1), d**-0.5)
-        _weighted_sum_v1(ds, q, dk, (1, m), d**-0.5)
-        _weighted_sum_v1(p, do, dv, (1, m), 1)
-        return dq, dk, dv
-    delta, given = empty(lse.shape, q), (do, q, k, v, lse)
-    for kernel, rows, arrays in (("queries", length, (*given, dq, delta)), ("keys", m, (*given, delta, dk, dv))):
-        tiles = n * heads * -(-rows // _rows_a_block(version, parameters, a_thread=1))
-        args = *arrays, *map(i32, sizes[1:]), f32(d**-0.5), *masked
-        if tiles:
-            launch(FILES[version], f"attention_grad_{kernel}_v{version}", tiles, 128, args, **parameters)
-    return dq, dk, dv
-
-
-def _sizes(kernel, q, k, v):
-    """N, heads, L, M, D, E."""
-    (n, length, heads, d), m, e = q.shape, k.shape[1], v.shape[-1]
-    check_shapes(kernel, (n, m, heads, d), k=k)
-    check_shapes(kernel, (n, m, heads, e), v=v)
-    return n, heads, length, m, d, e
-
-
-def _mask_arguments(mask, q, k):
-    """The mask and its strides along N, heads, L, M, 0 where it is broadcast: it is never copied to the full shape."""
-    if mask is None:
-        return ()
-    full, shape = (q.shape[0], q.shape[2], q.shape[1], k.shape[1]), (1,) * (4 - mask.ndim) + mask.shape
-    if mask.dtype != bool:
-        raise TypeError(f"attention: mask must be boolean, got {mask.dtype}")
-    if len(shape) > 4 or any(size not in (1, wanted) for size, wanted in zip(shape, full)):
-        raise ValueError(f"attention: mask must broadcast to (N, heads, L, M) = {full}, got {mask.shape}")
-    return contiguous(mask), *(i32(0 if size == 1 else prod(shape[axis + 1 :])) for axis, size in enumerate(shape))
-
-
-def _version(kernel, version, masked, q, k, v, *do):
-    """The version to run, and the parameters of its text."""
-    d, e = q.shape[-1], v.shape[-1]
-    tiles = float32_only(q)
-    if max(d, e) > WIDTHS[-1]:
-        tiles = f"is for heads of at most {WIDTHS[-1]} numbers, and these have {max(d, e)}"
-    tensor_cores = tiles
-    if do and max(d, e) > 64:
-        tensor_cores = tiles or f"is for heads of at most 64 numbers backward, and these have {max(d, e)}"
-    elif version == 3 and capability() < 80:
-        tensor_cores = tiles or "needs tensor cores of sm_80 or later"
-    version = choose(kernel, version, {1: None, 2: tiles, 3: tensor_cores}, opt_in=(3,))
-    parameters = {"MASKED": 1} if masked else {}
-    if version == 1:
-        return version, {**parameters, "REAL": C_NAMES[str(q.dtype)]}
-    head = next(width for width in WIDTHS if width >= max(d, e))
-    return version, {**parameters, "HEAD": head, "PACK": pack(gcd(d, e), q, k, v, *do)}
-
-
-def _rows_a_block(version, parameters, a_thread):
-    """How many queries or keys a block takes: in version 3, its four warps take 16 each."""
-    lanes = max(4, parameters["HEAD"] // 16)  # that share a query
-    return 64 if version == 3 else 128 // lanes * a_thread
-
-
-def _scores_v1(q, k, masked, parameters):
-    (n, length, heads, d), m = q.shape, k.shape[1]
-    s = empty((n, heads, length, m), q)
-    if s.size:
-        args = q, k, s, *map(i32, (s.size, heads, length, m, d)), real(d**-0.5, q), *masked
-        launch(__file__, "attention_scores_v1", blocks(s.size, 128), 128, args, **parameters)
-    return s
-
-
-def _launch_rows(kernel, args, lse):
-    """One warp a row of scores, that is, a number of lse."""
-    if lse.size:
-        launch(__file__, kernel, blocks(lse.size, 4), 128, args, REAL=C_NAMES[str(lse.dtype)])
-
-
-def _weighted_sum_v1(w, x, y, strides, factor):
-    """y (N, R, heads, F) = factor * the sum over c of w[r, c] x[c], with w's strides along r and c."""
-    if y.size:
-        (rows, heads, width), columns = y.shape[1:], x.shape[1]
-        args = w, x, y, *map(i32, (y.size, heads, rows, columns, width, *strides)), real(factor, y)
-        launch(__file__, "attention_weighted_sum_v1", blocks(y.size, 128), 128, args, REAL=C_NAMES[str(y.dtype)])
+# ---------------------------------------------------------------- CUDA: attention_cuda.py

@@ -34,6 +34,7 @@ from .layer_norm import ROWS_A_BLOCK, channel_sums
 
 
 def batch_norm_numpy(x, gamma, beta, eps):
+    """y, mu and var: running averages keep the variance, and backward's rstd follows from it."""
     mu, var = x.mean(axis=0, dtype=np.float64), x.var(axis=0, dtype=np.float64)
     rstd = (1 / np.sqrt(var + eps)).astype(x.dtype)
     mu = mu.astype(x.dtype)
@@ -41,6 +42,7 @@ def batch_norm_numpy(x, gamma, beta, eps):
 
 
 def batch_norm_grad_numpy(dy, x, gamma, mu, rstd):
+    """dx, dgamma and dbeta."""
     xhat = (x - mu) * rstd
     dgamma = (dy * xhat).sum(axis=0, dtype=np.float64).astype(x.dtype)
     dbeta = dy.sum(axis=0, dtype=np.float64).astype(x.dtype)
@@ -57,6 +59,7 @@ SPARSE = 32  # one position in so many gives a first guess of the mean; group_no
 
 
 def batch_norm_numba(x, gamma, beta, eps):
+    """Three sweeps: a guess of the mean, from few positions; deviations from it, for mean and variance; y."""
     p, c = x.shape
     guess = x[::SPARSE].mean(axis=0)
     total, square = over_blocks(deviation_blocks, x, repeated(guess))
@@ -69,6 +72,7 @@ def batch_norm_numba(x, gamma, beta, eps):
 
 
 def batch_norm_grad_numba(dy, x, gamma, mu, rstd):
+    """Two sweeps: the sums of dy and of dy (x - mu); dx = scale dy - a - b (x - mu)."""
     p, c = x.shape
     dbeta, product = over_blocks(product_blocks, dy, x, repeated(mu))
     dgamma, scale = product * rstd, gamma * rstd
@@ -79,6 +83,7 @@ def batch_norm_grad_numba(dy, x, gamma, mu, rstd):
 
 
 def blocks(x):
+    """How many blocks cover the positions."""
     return -(-len(x) // POSITIONS)
 
 
@@ -93,6 +98,7 @@ def over_blocks(worker, *arrays):
 
 @jit
 def block_of(numbers, block, c):
+    """The flat numbers of one block."""
     return numbers[block * POSITIONS * c : (block + 1) * POSITIONS * c]
 
 
@@ -124,6 +130,7 @@ def project_blocks(first, last, dy, x, dx, c, mu, scale, a, b):
 
 
 def batch_norm_cuda(x, gamma, beta, eps, version=None):
+    """version 1: a block of threads a channel; 2: blocks of whole rows, in 16-byte loads (float32 only)."""
     x, gamma, beta = floats("batch_norm", x=x, gamma=gamma, beta=beta)
     p, c = x.shape
     check_shapes("batch_norm", (c,), gamma=gamma, beta=beta)
@@ -144,6 +151,7 @@ def batch_norm_cuda(x, gamma, beta, eps, version=None):
 
 
 def batch_norm_grad_cuda(dy, x, gamma, mu, rstd, version=None):
+    """Versions as in batch_norm_cuda."""
     arrays = floats("batch_norm_grad", dy=dy, x=x, gamma=gamma, mu=mu, rstd=rstd)
     dy, x, gamma, mu, rstd = arrays
     p, c = x.shape

@@ -33,6 +33,7 @@ from .winograd import winograd_input_grad_numba, winograd_numba, winograd_weight
 
 
 def conv2d_numpy(x, w, bias, stride, padding, dilation, groups, residual=None):
+    """y: pixels @ w[i, j], added up over the window positions."""
     y = np.zeros((x.shape[0], *output_size(x.shape, w.shape, stride, padding, dilation), w.shape[3]), x.dtype)
     padded = _pad(x, padding)
     for i, j, xg, wg, yg in _positions_and_groups(padded, w, y, stride, dilation, groups):
@@ -42,6 +43,7 @@ def conv2d_numpy(x, w, bias, stride, padding, dilation, groups, residual=None):
 
 
 def conv2d_input_grad_numpy(dy, w, size, stride, padding, dilation, groups):
+    """dx (N, *size, C): dy @ w[i, j]^T goes back to the pixels that were seen, and the padding is cut off."""
     padded = np.zeros((dy.shape[0], size[0] + 2 * padding[0], size[1] + 2 * padding[1], w.shape[2] * groups), dy.dtype)
     for i, j, dxg, wg, dyg in _positions_and_groups(padded, w, dy, stride, dilation, groups):
         dxg += dyg @ wg[i, j].T
@@ -49,6 +51,7 @@ def conv2d_input_grad_numpy(dy, w, size, stride, padding, dilation, groups):
 
 
 def conv2d_weight_grad_numpy(x, dy, window, stride, padding, dilation, groups):
+    """dw (*window, C / groups, K): pixels^T @ dy for each window position."""
     dw = np.zeros((*window, x.shape[3] // groups, dy.shape[3]), x.dtype)
     padded = _pad(x, padding)
     for i, j, xg, dwg, dyg in _positions_and_groups(padded, dw, dy, stride, dilation, groups):
@@ -83,6 +86,7 @@ def output_size(x_shape, w_shape, stride, padding, dilation):
 
 
 def conv2d_numba(x, w, bias, stride, padding, dilation, groups, residual=None):
+    """y. Winograd adds the residual as it writes a result; the others leave it to a sweep of its own."""
     size = output_size(x.shape, w.shape, stride, padding, dilation)
     method = choose("forward", x.dtype, len(x), w.shape, size, stride, padding, dilation) if groups == 1 else "groups"
     if method == "winograd":
@@ -100,6 +104,7 @@ def conv2d_numba(x, w, bias, stride, padding, dilation, groups, residual=None):
 
 
 def conv2d_input_grad_numba(dy, w, size, stride, padding, dilation, groups):
+    """dx. Groups are convolutions of their own."""
     if groups > 1:
         parts = zip(split(dy, groups), split(w, groups))
         return np.concatenate(
@@ -116,6 +121,7 @@ def conv2d_input_grad_numba(dy, w, size, stride, padding, dilation, groups):
 
 
 def conv2d_weight_grad_numba(x, dy, window, stride, padding, dilation, groups):
+    """dw. Groups are convolutions of their own."""
     if groups > 1:
         parts = zip(split(x, groups), split(dy, groups))
         return np.concatenate(
@@ -141,18 +147,21 @@ def split(a, groups):
 
 
 def conv2d_cuda(x, w, bias, stride, padding, dilation, groups, residual=None, version=None):
+    """y. version: see conv_cuda.py."""
     size = output_size(x.shape, w.shape, stride, padding, dilation)
     y = conv_cuda.conv2d(x, w, bias, size, stride, padding, dilation, groups, version)
     return y if residual is None else y + residual
 
 
 def conv2d_input_grad_cuda(dy, w, size, stride, padding, dilation, groups, version=None):
+    """dx. Raises ValueError where dy is not of the shape that a convolution of `size` results in."""
     seen = output_size((len(dy), *size), w.shape, stride, padding, dilation)
     check_shapes("conv2d_input_grad", (len(dy), *seen, w.shape[3]), dy=dy)
     return conv_cuda.conv2d_input_grad(dy, w, size, stride, padding, dilation, groups, version)
 
 
 def conv2d_weight_grad_cuda(x, dy, window, stride, padding, dilation, groups, version=None):
+    """dw. Raises ValueError where dy is not of the shape that x and window result in."""
     seen = output_size(x.shape, window, stride, padding, dilation)
     check_shapes("conv2d_weight_grad", (len(x), *seen, dy.shape[3]), dy=dy)
     return conv_cuda.conv2d_weight_grad(x, dy, window, stride, padding, dilation, groups, version)

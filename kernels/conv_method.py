@@ -96,6 +96,7 @@ def fills_tiles(which, w_shape):
 
 
 def cost(method, which, n, w_shape, y_size):
+    """Of one pass by one method, in multiply-adds: the sums at the top of this file."""
     kh, kw, c, k = w_shape
     results, taps = n * y_size[0] * y_size[1], kh * kw
     products, filters = results * taps * c * k, taps * c * k

@@ -22,10 +22,12 @@ from ._versions import floats
 
 
 def embedding_numpy(w, indices):
+    """y: the row of each index."""
     return w[indices]
 
 
 def embedding_grad_numpy(g, indices, rows):
+    """dw, of so many rows; np.add.at adds to a row as often as its index occurs."""
     dw = np.zeros((rows, g.shape[1]), g.dtype)
     np.add.at(dw, indices, g)
     return dw
@@ -35,12 +37,14 @@ def embedding_grad_numpy(g, indices, rows):
 
 
 def embedding_numba(w, indices):
+    """A thread copies a stretch of y's rows."""
     y = np.empty((len(indices), w.shape[1]), w.dtype)
     parallel(len(y), embedding_rows, w, indices, y)
     return y
 
 
 def embedding_grad_numba(g, indices, rows):
+    """A thread adds up a stretch of dw's rows; no other adds to them."""
     dw = np.empty((rows, g.shape[1]), g.dtype)
     order = np.argsort(indices, kind="stable")
     starts = np.searchsorted(indices[order], np.arange(rows + 1))  # row k owns order[starts[k]:starts[k + 1]]

@@ -23,11 +23,13 @@ from .simd.trigonometric import FURTHEST, sin_cos
 
 
 def sinusoids_numpy(x, frequencies):
+    """y: every coordinate or time at every frequency."""
     a = x.astype(np.float64) @ frequencies
     return np.concatenate([np.sin(a), np.cos(a)], axis=1).astype(x.dtype)
 
 
 def sinusoids_grad_numpy(g, x, frequencies):
+    """dx; the frequencies are constants."""
     a = x.astype(np.float64) @ frequencies
     g_sin, g_cos = np.split(g, 2, axis=1)
     return ((g_sin * np.cos(a) - g_cos * np.sin(a)) @ frequencies.T).astype(x.dtype)
@@ -37,12 +39,14 @@ def sinusoids_grad_numpy(g, x, frequencies):
 
 
 def sinusoids_numba(x, frequencies):
+    """Rows whose angles are all within the bound of sin_cos vectorise; the C library has the others."""
     y = np.empty((len(x), 2 * frequencies.shape[1]), x.dtype)
     parallel(len(x), sinusoids_rows, x, frequencies, y)
     return y
 
 
 def sinusoids_grad_numba(g, x, frequencies):
+    """Likewise; forward keeps no sines and cosines."""
     dx = np.empty_like(x)
     parallel(len(x), sinusoids_grad_rows, g, x, frequencies, dx)
     return dx
@@ -98,6 +102,7 @@ def sinusoids_grad_rows(first, last, g, x, frequencies, dx):
 
 
 def sinusoids_cuda(x, frequencies):
+    """One version: a thread an angle."""
     x, frequencies = coordinates("sinusoids", x, frequencies)
     (n, d), m = x.shape, frequencies.shape[1]
     y = empty((n, 2 * m), x)
@@ -106,6 +111,7 @@ def sinusoids_cuda(x, frequencies):
 
 
 def sinusoids_grad_cuda(g, x, frequencies):
+    """One version: a thread a number of x."""
     x, frequencies = coordinates("sinusoids_grad", x, frequencies)
     dx = empty(x.shape, x)
     x, g = floats("sinusoids_grad", x=x, g=g)
@@ -116,6 +122,7 @@ def sinusoids_grad_cuda(g, x, frequencies):
 
 
 def run(kernel, args, threads, x):
+    """Launch so many threads, if there is anything to do."""
     if threads:
         launch(__file__, kernel, blocks(threads, THREADS), THREADS, (*args, i32(threads)), REAL=C_NAMES[x.dtype.name])
 

@@ -33,6 +33,7 @@ from .simd.transcendental import exp
 
 
 def group_norm_numpy(x, gamma, beta, groups, eps, silu):
+    """y, and the mu and rstd that backward wants."""
     grouped = _grouped(x, groups)
     count = max(grouped.shape[1] * grouped.shape[3], 1)  # an empty group has mean 0
     mu = grouped.sum(axis=(1, 3), dtype=np.float64) / count
@@ -43,6 +44,7 @@ def group_norm_numpy(x, gamma, beta, groups, eps, silu):
 
 
 def group_norm_grad_numpy(dy, x, gamma, beta, mu, rstd, silu):
+    """dx, dgamma and dbeta."""
     xhat = _standardise(x, mu, rstd)
     dz = silu_grad_numpy(dy, xhat * gamma + beta) if silu else dy
     dgamma = (dz * xhat).sum(axis=(0, 1), dtype=np.float64)
@@ -81,6 +83,7 @@ SPARSE = 16  # one row in so many is read for the first guess of the mean
 
 
 def group_norm_numba(x, gamma, beta, groups, eps, silu):
+    """Samples as flat vectors, so that a row may hold several positions."""
     n, p, c = x.shape
     y, mu, rstd = np.empty((n, p * c), x.dtype), np.empty((n, groups), x.dtype), np.empty((n, groups), x.dtype)
     parallel(n, group_norm_samples, x.reshape(n, p * c), repeated(gamma), repeated(beta), c, eps, silu, y, mu, rstd)
@@ -88,6 +91,7 @@ def group_norm_numba(x, gamma, beta, groups, eps, silu):
 
 
 def group_norm_grad_numba(dy, x, gamma, beta, mu, rstd, silu):
+    """dx, dgamma and dbeta, from the same flat samples."""
     n, p, c = x.shape
     dx, dgamma, dbeta = np.empty((n, p * c), x.dtype), np.zeros((n, c)), np.zeros((n, c))
     given = dy.reshape(n, p * c), x.reshape(n, p * c), repeated(gamma), repeated(beta), mu, rstd
@@ -113,6 +117,7 @@ def group_sum(sums, g, groups, c):
 
 @jit
 def fill_group(row, g, groups, c, value):
+    """Write a value to the channels of group g, wherever the row repeats them."""
     for start in range(g * (c // groups), len(row), max(c, 1)):
         for k in range(start, start + c // groups):
             row[k] = value
@@ -266,6 +271,7 @@ BLOCK_SIZE = 256  # threads: what group_norm.cu's arrays in shared memory are ma
 
 
 def group_norm_cuda(x, gamma, beta, groups, eps, silu, version=None):
+    """version 1: two passes over a group; 2: one pass, in 16-byte loads (float32 only)."""
     x, gamma, beta = floats("group_norm", x=x, gamma=gamma, beta=beta)
     n, p, c = x.shape
     check_shapes("group_norm", (c,), gamma=gamma, beta=beta)
@@ -278,6 +284,7 @@ def group_norm_cuda(x, gamma, beta, groups, eps, silu, version=None):
 
 
 def group_norm_grad_cuda(dy, x, gamma, beta, mu, rstd, silu, version=None):
+    """version 1: dgamma and dbeta by a kernel of their own; 2: their sums taken on the way to dx (float32 only)."""
     arrays = floats("group_norm_grad", dy=dy, x=x, gamma=gamma, beta=beta, mu=mu, rstd=rstd)
     dy, x, gamma, beta, mu, rstd = arrays
     (n, p, c), groups = x.shape, mu.shape[1]

@@ -24,6 +24,7 @@ NARROW = 8  # fewer channels than this are copied one by one
 
 
 def im2col_numba(x, w, bias, size, stride, padding, dilation):
+    """y: windows gathered, or pixels spread where that makes shorter rows."""
     if better_turned(w.shape, stride, padding, dilation):
         y = spread_rows(x, turned(w), size, stride, turned_padding(w.shape, padding), dilation)
         return y if bias is None else y + bias.reshape(-1, 1, 1, w.shape[3])
@@ -31,12 +32,14 @@ def im2col_numba(x, w, bias, size, stride, padding, dilation):
 
 
 def im2col_input_grad_numba(dy, w, size, stride, padding, dilation):
+    """dx: pixels spread, or windows gathered where that makes shorter rows."""
     if better_turned(w.shape, stride, padding, dilation):
         return gather_rows(dy, turned(w), None, size, stride, turned_padding(w.shape, padding), dilation)
     return spread_rows(dy, w, size, stride, padding, dilation)
 
 
 def im2col_weight_grad_numba(x, dy, window, stride, padding, dilation):
+    """dw, from windows of x, or of dy where those make shorter rows."""
     shape = (*window, x.shape[3], dy.shape[3])
     if better_turned(shape, stride, padding, dilation):
         return turned(sum_rows(dy, x, window, stride, turned_padding(shape, padding), dilation))

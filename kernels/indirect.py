@@ -36,6 +36,7 @@ PIXELS = 128  # summed in registers before the sums are put back
 
 
 def indirect_numba(x, w, bias, size, stride, padding, dilation):
+    """y: one phase, of all the taps."""
     y = np.empty((len(x), *size, w.shape[3]), np.float32)
     taps = [(i * dilation[0] - padding[0], j * dilation[1] - padding[1], t) for t, (i, j) in positions(w)]
     over_taps(x, packed(w), taps, bias, y, size, (0, 0), (1, 1), stride)
@@ -43,6 +44,7 @@ def indirect_numba(x, w, bias, size, stride, padding, dilation):
 
 
 def indirect_input_grad_numba(dy, w, size, stride, padding, dilation):
+    """dx, phase by phase."""
     dx = np.empty((len(dy), *size, w.shape[2]), np.float32)
     weights = packed(turned(w))
     for phase in np.ndindex(stride):
@@ -61,6 +63,7 @@ def positions(w):
 
 
 def indirect_weight_grad_numba(x, dy, window, stride, padding, dilation):
+    """dw: a thread sums over a piece of the pixels; the pieces are added afterwards, in their order."""
     if is_pointwise(window, stride, padding):
         x, dy = one_line(x), one_line(dy)
     c, k = x.shape[3], dy.shape[3]
@@ -130,6 +133,7 @@ def place_of(vector, c):
 
 @jit
 def pack_tap(first, last, w, result):
+    """The taps first..last, counted through all panels."""
     panels, taps, c, _ = result.shape
     for task in range(first, last):
         panel, tap = task // taps, task % taps
@@ -145,6 +149,7 @@ def tiles_over_taps(
     first, last, source, w, taps, bias, target, grid, start, target_step, source_step, zeros,
     places, corners, ends, entries, counts,
 ):  # fmt: skip
+    """The tiles first..last: tables of some of them, then their products, panel by panel of w."""
     c, k = source.shape[3], target.shape[3]
     vectors = (k + LANES - 1) // LANES
     for begin in range(first, last, TILES):
@@ -229,6 +234,7 @@ def list_taps(address, line, column, image, taps, tap_bytes, zeros, entries):
 
 @jit
 def pixels_over_taps(first, last, x, dy, taps, stride, sums, places, corners, entries, panels):
+    """sums += the products of the blocks first..last, PIXELS pixels each."""
     c, k = x.shape[3], dy.shape[3]
     grid, vectors = dy.shape[1:3], (k + LANES - 1) // LANES
     for block in range(first, last):

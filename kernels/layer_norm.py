@@ -23,6 +23,7 @@ from .group_norm import BLOCK_SIZE, version_and_parameters
 
 
 def layer_norm_numpy(x, gamma, beta, eps):
+    """y, and the mu and rstd that backward wants."""
     count = max(x.shape[1], 1)  # an empty row has mean 0
     mu = x.sum(axis=1, dtype=np.float64) / count
     var = ((x - mu[:, None]) ** 2).sum(axis=1) / count
@@ -31,6 +32,7 @@ def layer_norm_numpy(x, gamma, beta, eps):
 
 
 def layer_norm_grad_numpy(dy, x, gamma, mu, rstd):
+    """dx, dgamma and dbeta."""
     xhat, dxhat = (x - mu[:, None]) * rstd[:, None], dy * gamma
     count = max(x.shape[1], 1)
 
@@ -48,12 +50,14 @@ BLOCK = 64  # rows that share one partial sum for dgamma and dbeta
 
 
 def layer_norm_numba(x, gamma, beta, eps):
+    """Three sweeps over a row, which stays in the cache."""
     y, mu, rstd = np.empty_like(x), np.empty(len(x), x.dtype), np.empty(len(x), x.dtype)
     parallel(len(x), layer_norm_rows, x, gamma, beta, eps, y, mu, rstd)
     return y, mu, rstd
 
 
 def layer_norm_grad_numba(dy, x, gamma, mu, rstd):
+    """Likewise; a block of rows adds to sums of its own."""
     blocks = -(-len(x) // BLOCK)
     dx, (dgamma, dbeta) = np.empty_like(x), np.zeros((2, blocks, x.shape[1]), x.dtype)
     parallel(blocks, layer_norm_grad_blocks, dy, x, gamma, mu, rstd, dx, dgamma, dbeta)
@@ -118,6 +122,7 @@ ROWS_A_BLOCK = 128  # that share one partial sum for dgamma and dbeta
 
 
 def layer_norm_cuda(x, gamma, beta, eps, version=None):
+    """version 1: a block of threads a row, two passes; 2: a warp a row, one pass (float32 only)."""
     x, gamma, beta = floats("layer_norm", x=x, gamma=gamma, beta=beta)
     rows, c = x.shape
     check_shapes("layer_norm", (c,), gamma=gamma, beta=beta)
@@ -133,6 +138,7 @@ def layer_norm_cuda(x, gamma, beta, eps, version=None):
 
 
 def layer_norm_grad_cuda(dy, x, gamma, mu, rstd, version=None):
+    """Versions as in layer_norm_cuda; 2 takes the sums over rows in two stages."""
     arrays = floats("layer_norm_grad", dy=dy, x=x, gamma=gamma, mu=mu, rstd=rstd)
     dy, x, gamma, mu, rstd = arrays
     rows, c = x.shape

@@ -42,30 +42,37 @@ LN_2PI = math.log(2 * math.pi)
 
 
 def mse_numpy(x, t):
+    """Squared error; its mean is the MSE."""
     return (x - t) ** 2
 
 
 def mse_grad_numpy(g, x, t):
+    """dx, which is -dt."""
     return 2 * g * (x - t)
 
 
 def l1_numpy(x, t):
+    """Absolute error."""
     return abs(x - t)
 
 
 def l1_grad_numpy(g, x, t):
+    """dx, which is -dt; 0 where x = t."""
     return g * np.sign(x - t)
 
 
 def bce_numpy(x, t):
+    """Binary cross-entropy of the logit x with the target t, 0 to 1."""
     return softplus_numpy(x) - t * x
 
 
 def bce_grad_numpy(g, x, t):
+    """dx: by how much the probability misses the target."""
     return g * (sigmoid_numpy(x) - t)
 
 
 def gaussian_nll_numpy(x, m, w):
+    """-ln N(x; m, e^w)."""
     return (LN_2PI + w + (x - m) ** 2 * np.exp(-w)) / 2
 
 
@@ -76,6 +83,7 @@ def gaussian_nll_grad_numpy(g, x, m, w):
 
 
 def kl_gaussian_numpy(m, w):
+    """The KL term of a VAE, for one number of the code."""
     return (np.expm1(w) - w + m * m) / 2
 
 
@@ -85,6 +93,7 @@ def kl_gaussian_grad_numpy(g, m, w):
 
 
 def kl_gaussians_numpy(m1, w1, m2, w2):
+    """KL of two Gaussians, as in a diffusion model's bound."""
     return (np.expm1(w1 - w2) - (w1 - w2) + (m1 - m2) ** 2 * np.exp(-w2)) / 2
 
 
@@ -96,12 +105,14 @@ def kl_gaussians_grad_numpy(g, m1, w1, m2, w2):
 
 
 def cross_entropy_numpy(x, labels):
+    """-ln softmax(x)[label], and the lse that backward wants."""
     top = x.max(1, initial=-np.inf)
     lse = top + np.log(np.exp(x - top[:, None]).sum(1))
     return lse - x[np.arange(len(x)), labels], lse
 
 
 def cross_entropy_grad_numpy(g, x, labels, lse):
+    """dx: the probabilities, less 1 at the label."""
     p = np.exp(x - lse[:, None])
     p[np.arange(len(x)), labels] -= 1
     return g[:, None] * p
@@ -211,12 +222,14 @@ kl_gaussians_grad_numba = over_elements(kl_gaussians_grad_loop, outputs=3)
 
 
 def cross_entropy_numba(x, labels):
+    """Two sweeps over a row: its maximum, then the sum; no probability is kept."""
     loss, lse = np.empty(len(x), x.dtype), np.empty(len(x), x.dtype)
     parallel(len(x), cross_entropy_rows, x, labels, loss, lse)
     return loss, lse
 
 
 def cross_entropy_grad_numba(g, x, labels, lse):
+    """One sweep: lse makes the probabilities again."""
     dx = np.empty_like(x)
     parallel(len(x), cross_entropy_grad_rows, g, x, labels, lse, dx)
     return dx
@@ -272,6 +285,7 @@ def cross_entropy_cuda(x, labels, version=None):
 
 
 def cross_entropy_grad_cuda(g, x, labels, lse):
+    """One version: a thread an element."""
     x, labels = rows_of_logits("cross_entropy_grad", x, labels)
     x, g, lse = floats("cross_entropy_grad", x=x, g=g, lse=lse)
     check_shapes("cross_entropy_grad", x.shape[:1], g=g, lse=lse)

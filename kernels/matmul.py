@@ -26,14 +26,17 @@ from .arithmetic import sum_positions_numba
 
 
 def matmul_numpy(a, b):
+    """The product of two matrices, or of two stacks of them."""
     return a @ b
 
 
 def linear_numpy(x, w, bias):
+    """A fully connected layer."""
     return x @ w + bias
 
 
 def linear_grad_numpy(g, x, w, needs):
+    """dx, dW and db; None for those that `needs`, three booleans, does not want."""
     return g @ w.T if needs[0] else None, x.T @ g if needs[1] else None, g.sum(0) if needs[2] else None
 
 
@@ -44,6 +47,7 @@ FEWEST = 128  # rows or columns of a part
 
 
 def matmul_numba(a, b):
+    """Two matrices are cut into parts; a stack is shared matrix by matrix, unless it is small."""
     leading = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     y = np.empty((*leading, a.shape[-2], b.shape[-1]), np.result_type(a, b))
     if not leading:
@@ -59,12 +63,14 @@ def matmul_numba(a, b):
 
 
 def linear_numba(x, w, bias):
+    """A product with a bias, in parts."""
     y = np.empty((len(x), w.shape[1]), np.result_type(x, w))
     multiply([(x, w, y, bias)])
     return y
 
 
 def linear_grad_numba(g, x, w, needs):
+    """The parts of dx and dW are given out together, so that threads wait for each other once."""
     dx, dw = np.empty(x.shape, x.dtype), np.empty(w.shape, w.dtype)
     products = (g, w.T, dx, None), (x.T, g, dw, None)
     multiply([product for product, need in zip(products, needs) if need])

@@ -58,6 +58,7 @@ def check_vectors(written, **read):
 
 
 def sgd_step_numpy(p, gradients, b, scale, lr, momentum, decay):
+    """Stochastic gradient descent with momentum."""
     check_vectors({"p": p, "b": b}, g=gradients)
     g = scale * np.concatenate(gradients) + decay * p
     b *= momentum
@@ -66,6 +67,7 @@ def sgd_step_numpy(p, gradients, b, scale, lr, momentum, decay):
 
 
 def rmsprop_step_numpy(p, gradients, v, scale, lr, alpha, eps):
+    """Each gradient is divided by the root of its mean square of late."""
     check_vectors({"p": p, "v": v}, g=gradients)
     g = scale * np.concatenate(gradients)
     v *= alpha
@@ -74,6 +76,7 @@ def rmsprop_step_numpy(p, gradients, v, scale, lr, alpha, eps):
 
 
 def adamw_step_numpy(p, gradients, m, v, scale, lr, beta1, beta2, eps, decay, step, ema=None, d=0.0):
+    """Adam with decoupled weight decay. step: k; d: of the average `ema`."""
     check_vectors({"p": p, "m": m, "v": v}, g=gradients)
     g = scale * np.concatenate(gradients)
     m *= beta1
@@ -88,6 +91,7 @@ def adamw_step_numpy(p, gradients, m, v, scale, lr, beta1, beta2, eps, decay, st
 
 
 def ema_step_numpy(ema, p, d):
+    """Exponential moving average of the weights."""
     check_vectors({"ema": ema}, p=[p])
     ema += (1 - d) * (p - ema)
 
@@ -109,16 +113,19 @@ PIECE = 1 << 15  # elements a sum: pieces, not threads, set the order of adding,
 
 
 def sgd_step_numba(p, gradients, b, scale, lr, momentum, decay):
+    """One pass over p, b and the gradient."""
     check_vectors({"p": p, "b": b}, g=gradients)
     over_pieces(gradients, sgd_elements, p, b, *map(p.dtype.type, (scale, lr, momentum, decay)))
 
 
 def rmsprop_step_numba(p, gradients, v, scale, lr, alpha, eps):
+    """One pass over p, v and the gradient."""
     check_vectors({"p": p, "v": v}, g=gradients)
     over_pieces(gradients, rmsprop_elements, p, v, *map(p.dtype.type, (scale, lr, alpha, 1 - alpha, eps)))
 
 
 def adamw_step_numba(p, gradients, m, v, scale, lr, beta1, beta2, eps, decay, step, ema=None, d=0.0):
+    """One pass over p, m, v, the average and the gradient; bias corrections are taken into lr and a root."""
     check_vectors({"p": p, "m": m, "v": v} | ({} if ema is None else {"ema": ema}), g=gradients)
     bias1, bias2 = 1 - beta1**step, 1 - beta2**step
     scalars = (scale, beta1, 1 - beta1, beta2, 1 - beta2, lr / bias1, bias2**-0.5, eps, 1 - lr * decay, 1 - d)
@@ -126,11 +133,13 @@ def adamw_step_numba(p, gradients, m, v, scale, lr, beta1, beta2, eps, decay, st
 
 
 def ema_step_numba(ema, p, d):
+    """One pass over the average and p."""
     check_vectors({"ema": ema}, p=[p])
     over_pieces([p], ema_elements, ema, p.dtype.type(1 - d))
 
 
 def square_norm_numba(*gradients):
+    """A sum for each piece, added in the order in which the pieces lie."""
     sums = {}
 
     def add_piece(start, g):
@@ -197,6 +206,7 @@ def ema_elements(start, p, ema, one_minus_d):
 
 @jit
 def sum_of_squares(g):
+    """Of one piece, in float64."""
     total = 0.0
     for i in range(len(g)):
         total += np.float64(g[i]) * np.float64(g[i])
@@ -210,16 +220,19 @@ def sum_of_squares(g):
 
 
 def sgd_step_cuda(p, gradients, b, scale, lr, momentum, decay, version=None):
+    """version 1: a thread an element; 2: four neighbours, in 16-byte loads (float32 only)."""
     check_vectors({"p": p, "b": b}, g=gradients)
     in_place("sgd", version, [p, end_to_end(gradients), b], scale, lr, momentum, decay)
 
 
 def rmsprop_step_cuda(p, gradients, v, scale, lr, alpha, eps, version=None):
+    """Versions as in sgd_step_cuda."""
     check_vectors({"p": p, "v": v}, g=gradients)
     in_place("rmsprop", version, [p, end_to_end(gradients), v], scale, lr, alpha, 1 - alpha, eps)
 
 
 def adamw_step_cuda(p, gradients, m, v, scale, lr, beta1, beta2, eps, decay, step, ema=None, d=0.0, version=None):
+    """Versions as in sgd_step_cuda; the average is taken on the way."""
     check_vectors({"p": p, "m": m, "v": v} | ({} if ema is None else {"ema": ema}), g=gradients)
     bias1, bias2 = 1 - beta1**step, 1 - beta2**step
     scalars = (scale, beta1, 1 - beta1, beta2, 1 - beta2, lr / bias1, bias2**-0.5, eps, 1 - lr * decay)
@@ -231,6 +244,7 @@ def adamw_step_cuda(p, gradients, m, v, scale, lr, beta1, beta2, eps, decay, ste
 
 
 def ema_step_cuda(ema, p, d, version=None):
+    """Versions as in sgd_step_cuda."""
     check_vectors({"ema": ema}, p=[p])
     in_place("ema", version, [ema, p], 1 - d)
 
@@ -248,11 +262,13 @@ def square_norm_cuda(*gradients, version=None):
 
 
 def in_place(kernel, version, vectors, *scalars):
+    """Launch a step on its vectors, with the scalars in their type."""
     version = fitting(kernel, version, (1, 2), *vectors)
     over(__file__, f"{kernel}_v{version}", version, (*vectors, *map(vectors[0].dtype.type, scalars)), vectors[0])
 
 
 def end_to_end(parts):
+    """The gradient as one vector."""
     import cupy
 
     return parts[0] if len(parts) == 1 else cupy.concatenate(parts)

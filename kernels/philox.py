@@ -73,6 +73,7 @@ def _split(seed, counter, n):
 
 
 def _uniform_bits(dtype):
+    """How many bits of a word make a uniform number. Raises TypeError unless dtype is float32 or float64."""
     if np.dtype(dtype) not in UNIFORM_BITS:
         raise TypeError(f"dtype must be float32 or float64, got {np.dtype(dtype)}")
     return UNIFORM_BITS[np.dtype(dtype)]
@@ -82,6 +83,7 @@ def _uniform_bits(dtype):
 
 
 def philox_bits_numpy(seed, counter, n):
+    """n words, uint32."""
     seed, position, high, positions = _split(seed, counter, n)
     position = position + np.arange(positions, dtype=np.uint64)
     words = philox4x32(position, np.full_like(position, high), seed)
@@ -89,12 +91,14 @@ def philox_bits_numpy(seed, counter, n):
 
 
 def philox_uniform_numpy(seed, counter, n, dtype):
+    """n uniform numbers."""
     bits = _uniform_bits(dtype)
     words = philox_bits_numpy(seed, counter, n)
     return (((words >> (32 - bits)) + 0.5) * 2.0**-bits).astype(dtype)
 
 
 def philox_normal_numpy(seed, counter, n, dtype):
+    """n standard normal numbers."""
     _uniform_bits(dtype)
     u = philox_uniform_numpy(seed, counter, n + -n % 4, np.float64).reshape(-1, 2)
     r, angle = np.sqrt(-2 * np.log(u[:, 0])), 2 * np.pi * u[:, 1]
@@ -118,15 +122,18 @@ def _over_positions(worker, seed, counter, n, dtype, *more):
 
 
 def philox_bits_numba(seed, counter, n):
+    """n words: each thread enciphers a stretch of the positions."""
     return _over_positions(bits_positions, seed, counter, n, np.uint32)
 
 
 def philox_uniform_numba(seed, counter, n, dtype):
+    """n uniform numbers; a block's words become numbers while they are in the cache."""
     bits = _uniform_bits(dtype)
     return _over_positions(uniform_positions, seed, counter, n, dtype, np.uint32(32 - bits), 2.0**-bits)
 
 
 def philox_normal_numba(seed, counter, n, dtype):
+    """n standard normal numbers, likewise."""
     _uniform_bits(dtype)
     return _over_positions(normal_positions, seed, counter, n, dtype)
 
@@ -139,6 +146,7 @@ BLOCK = 512  # positions whose words are held word by word, which vectorises, be
 
 @jit
 def encipher(seed, position, high, words):
+    """words[j, i] = word j at position + i."""
     for i in range(words.shape[1]):
         w0, w1, w2, w3 = philox4x32_inline(position + np.uint64(i), high, seed)
         words[0, i], words[1, i], words[2, i], words[3, i] = w0, w1, w2, w3
@@ -181,6 +189,7 @@ def normal_positions(seed, position, high, z):
 
 @jit
 def box_muller(w0, w1, z0, z1):
+    """z0, z1 from two vectors of words."""
     for i in range(len(w0)):
         r = math.sqrt(-2.0 * log_normal64((np.float64(w0[i]) + 0.5) * 2.0**-32))
         sine, cosine = sin_cos64(2.0 * math.pi * ((np.float64(w1[i]) + 0.5) * 2.0**-32))
@@ -191,15 +200,18 @@ def box_muller(w0, w1, z0, z1):
 
 
 def philox_bits_cuda(seed, counter, n, version=None):
+    """n words. version 1 stores one by one; 2: a position's four at once."""
     return _on_gpu("philox_bits", seed, counter, n, np.uint32, (), version)
 
 
 def philox_uniform_cuda(seed, counter, n, dtype, version=None):
+    """n uniform numbers. version 2 is for float32."""
     bits = _uniform_bits(dtype)
     return _on_gpu("philox_uniform", seed, counter, n, dtype, (i32(32 - bits), np.float64(2.0**-bits)), version)
 
 
 def philox_normal_cuda(seed, counter, n, dtype, version=None):
+    """n standard normal numbers. version 2 is for float32."""
     _uniform_bits(dtype)
     return _on_gpu("philox_normal", seed, counter, n, dtype, (), version)
 

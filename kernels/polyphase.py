@@ -56,6 +56,7 @@ def fits_polyphase(dtype, w_shape, stride, padding, dilation):
 
 
 def polyphase_numba(x, w, bias, size):
+    """y: at each point, the four phases together are one product of depth 4 C."""
     k = w.shape[3]
     y = np.empty((len(x), *size, k), np.float32)
     bias = np.zeros((1, k), np.float32) if bias is None else bias.reshape(-1, k)
@@ -65,6 +66,7 @@ def polyphase_numba(x, w, bias, size):
 
 
 def polyphase_input_grad_numba(dy, w, size):
+    """dx: a product for each point and phase."""
     dx = np.empty((len(dy), *size, w.shape[2]), np.float32)
     tiles, per_block = cut_into_blocks(len(dy), size, 4, 4 * sum(w.shape[2:]))
     u = points_of_filters(turned(w), False)
@@ -107,6 +109,7 @@ def cut_into_blocks(n, size, step, numbers):
 
 
 def share_of_results(first, last, x, u, bias, y, tiles, per_block):
+    """result_blocks with scratch memory of this thread's own."""
     c, k = x.shape[3], y.shape[3]
     v, m = (scratch(name, (9, per_block * length + GAP), np.float32) for name, length in (("v", 4 * c), ("m", k)))
     patch = scratch("patch", (36 * max(c, k),), np.float32)
@@ -114,6 +117,7 @@ def share_of_results(first, last, x, u, bias, y, tiles, per_block):
 
 
 def share_of_gradients(first, last, dy, u, dx, tiles, per_block):
+    """gradient_blocks with scratch memory of this thread's own."""
     c, k = dx.shape[3], dy.shape[3]
     v, m = (scratch(name, (9, 4, per_block * length + GAP), np.float32) for name, length in (("v", k), ("m", c)))
     patch = scratch("patch", (36 * max(c, k),), np.float32)
@@ -121,12 +125,14 @@ def share_of_gradients(first, last, dy, u, dx, tiles, per_block):
 
 
 def share_of_points(first, last, x, dy, v, g, start):
+    """points_of_tiles with scratch memory of this thread's own."""
     patch = scratch("patch", (36 * max(x.shape[3], dy.shape[3]),), np.float32)
     points_of_tiles(first, last, x, dy, v, g, start, patch)
 
 
 @jit
 def result_blocks(first, last, x, u, bias, y, tiles, per_block, v, m, patch):
+    """y of the blocks of tiles first..last: points of x, products, pixels."""
     c, k = x.shape[3], y.shape[3]
     for block in range(first, last):
         here = min(per_block, tiles - block * per_block)
@@ -151,6 +157,7 @@ def result_blocks(first, last, x, u, bias, y, tiles, per_block, v, m, patch):
 
 @jit
 def gradient_blocks(first, last, dy, u, dx, tiles, per_block, v, m, patch, zeros):
+    """dx of the blocks of tiles first..last: points of dy, products, pixels."""
     c, k = dx.shape[3], dy.shape[3]
     for block in range(first, last):
         here = min(per_block, tiles - block * per_block)
@@ -216,6 +223,7 @@ def read_image(x, n, i, j, patch, target, plane):
 
 @jit
 def is_inside(image, top, left, size):
+    """Whether size x size pixels from (top, left) on are all in the image."""
     return top >= 0 and left >= 0 and top + size <= image.shape[1] and left + size <= image.shape[2]
 
 

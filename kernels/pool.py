@@ -36,6 +36,7 @@ def _pooled_shape(x, size, stride, padding):
 
 
 def max_pool2d_numpy(x, size, stride, padding):
+    """y and cell."""
     _, h, w, _ = x.shape
     windows = _windows(x, size, stride, padding, constant_values=-np.inf)
     # A padding cell wins only where all are -infinity; it then stands for the nearest real cell of its window.
@@ -47,6 +48,7 @@ def max_pool2d_numpy(x, size, stride, padding):
 
 
 def max_pool2d_grad_numpy(dy, cell, image):
+    """dx (N, *image, C); windows that overlap may have had the same winner."""
     n, _, _, c = dy.shape
     dx = np.zeros((n, image[0] * image[1], c), dy.dtype)
     np.add.at(dx, (np.arange(n).reshape(-1, 1, 1, 1), cell, np.arange(c)), dy)
@@ -54,10 +56,12 @@ def max_pool2d_grad_numpy(dy, cell, image):
 
 
 def avg_pool2d_numpy(x, size, stride, padding):
+    """y: every place of the window counts alike, padding as 0."""
     return _windows(x, size, stride, padding).mean(axis=-1, dtype=np.float64).astype(x.dtype)
 
 
 def avg_pool2d_grad_numpy(dy, image, size, stride, padding):
+    """dx (N, *image, C): one slice of it for every place in the window."""
     n, oh, ow, c = dy.shape
     dx = np.zeros((n, image[0] + 2 * padding[0], image[1] + 2 * padding[1], c), dy.dtype)
     for r in range(size[0]):
@@ -77,6 +81,7 @@ def _windows(x, size, stride, padding, **how):
 
 
 def max_pool2d_numba(x, size, stride, padding):
+    """y and cell, without a copy of the windows."""
     shape = _pooled_shape(x, size, stride, padding)
     y, cell = np.empty(shape, x.dtype), np.empty(shape, np.int32)
     parallel(len(x), max_pool2d_samples, x, size, stride, padding, y, cell)
@@ -84,18 +89,21 @@ def max_pool2d_numba(x, size, stride, padding):
 
 
 def max_pool2d_grad_numba(dy, cell, image):
+    """dx. One thread has all of a sample, so no two add to the same cell."""
     dx = np.zeros((len(dy), image[0] * image[1], dy.shape[3]), dy.dtype)
     parallel(len(dy), max_pool2d_grad_samples, dy, cell, dx)
     return dx.reshape(len(dy), *image, dy.shape[3])
 
 
 def avg_pool2d_numba(x, size, stride, padding):
+    """y, without a copy of the windows; sums in float64."""
     y = np.empty(_pooled_shape(x, size, stride, padding), x.dtype)
     parallel(len(x), avg_pool2d_samples, x, size, stride, padding, y)
     return y
 
 
 def avg_pool2d_grad_numba(dy, image, size, stride, padding):
+    """dx. One thread has all of a sample, so no two add to the same cell."""
     dx = np.zeros((len(dy), *image, dy.shape[3]), dy.dtype)
     parallel(len(dy), avg_pool2d_grad_samples, dy, size, stride, padding, dx)
     return dx
@@ -175,6 +183,7 @@ def avg_pool2d_grad_samples(first, last, dy, size, stride, padding, dx):
 
 
 def max_pool2d_cuda(x, size, stride, padding, version=None):
+    """version 1: a thread a result; 2: four channels of it (float32 only)."""
     (x,), shape = floats("max_pool2d", x=x), _pooled_shape(x, size, stride, padding)
     y, cell = empty(shape, like=x), empty(shape, like=x, dtype=np.int32)
     numbers = *x.shape, *shape[1:3], *size, *stride, *padding
@@ -183,6 +192,7 @@ def max_pool2d_cuda(x, size, stride, padding, version=None):
 
 
 def max_pool2d_grad_cuda(dy, cell, image, version=None):
+    """One version: a thread a channel of a sample."""
     (dy,) = floats("max_pool2d_grad", dy=dy)
     check_shapes("max_pool2d_grad", dy.shape, cell=cell)
     choose("max_pool2d_grad", version, {1: None})
@@ -196,12 +206,14 @@ def max_pool2d_grad_cuda(dy, cell, image, version=None):
 
 
 def avg_pool2d_cuda(x, size, stride, padding, version=None):
+    """Versions as in max_pool2d_cuda."""
     (x,), shape = floats("avg_pool2d", x=x), _pooled_shape(x, size, stride, padding)
     y, numbers = empty(shape, like=x), (*x.shape, *shape[1:3], *size, *stride, *padding)
     return over_channels(__file__, "avg_pool2d", version, (x, y), y, numbers)
 
 
 def avg_pool2d_grad_cuda(dy, image, size, stride, padding, version=None):
+    """version 1: a thread a number of dx; 2: four channels (float32 only)."""
     (dy,) = floats("avg_pool2d_grad", dy=dy)
     n, oh, ow, c = dy.shape
     check_shapes("avg_pool2d_grad", (n, *map(pooled_length, image, size, stride, padding), c), dy=dy)

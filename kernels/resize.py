@@ -31,6 +31,7 @@ def nearest_taps(n_in, n_out):
 
 
 def bilinear_taps(n_in, n_out):
+    """The pixels on either side of s; at the edges both are the same."""
     s = np.clip((np.arange(n_out) + 0.5) * n_in / n_out - 0.5, 0, n_in - 1)
     low = np.floor(s).astype(np.int64)
     return np.stack([low, np.minimum(low + 1, n_in - 1)]), np.stack([1 - (s - low), s - low])
@@ -49,6 +50,7 @@ def _taps(mode, image, result, dtype):
 
 
 def resize_numpy(x, size, mode):
+    """y: for each pair of taps, the pixels of x that all results read."""
     y = np.zeros((len(x), *size, x.shape[3]), x.dtype)
     for row, column, weight in _tap_pairs(*_taps(mode, x.shape[1:3], size, x.dtype)):
         y += weight * x[:, row, column]
@@ -56,6 +58,7 @@ def resize_numpy(x, size, mode):
 
 
 def resize_grad_numpy(dy, size, mode):
+    """dx; np.add.at adds to a pixel as often as it was read."""
     dx = np.zeros((len(dy), *size, dy.shape[3]), dy.dtype)
     for row, column, weight in _tap_pairs(*_taps(mode, size, dy.shape[1:3], dy.dtype)):
         np.add.at(dx, (slice(None), row, column), weight * dy)
@@ -73,12 +76,14 @@ def _tap_pairs(row, row_weight, column, column_weight):
 
 
 def resize_numba(x, size, mode):
+    """y, straight from x: no pair of taps has an array of its own."""
     y = np.zeros((len(x), *size, x.shape[3]), x.dtype)
     parallel(len(x), resize_samples, x, *_taps(mode, x.shape[1:3], size, x.dtype), y)
     return y
 
 
 def resize_grad_numba(dy, size, mode):
+    """dx. One thread has all of a sample, so no two add to the same pixel."""
     dx = np.zeros((len(dy), *size, dy.shape[3]), dy.dtype)
     parallel(len(dy), resize_grad_samples, dy, *_taps(mode, size, dy.shape[1:3], dy.dtype), dx)
     return dx
@@ -112,11 +117,13 @@ def resize_grad_samples(first, last, dy, row, row_weight, column, column_weight,
 
 
 def resize_cuda(x, size, mode, version=None):
+    """version 1: a thread a result; 2: four channels of it (float32 only)."""
     n, h, w, c = x.shape
     return _launch("resize", version, x, (n, *size, c), (n, h, w, c, *size), mode)
 
 
 def resize_grad_cuda(dy, size, mode, version=None):
+    """Versions as in resize_cuda, a thread a pixel of dx."""
     n, oh, ow, c = dy.shape
     return _launch("resize_grad", version, dy, (n, *size, c), (n, *size, c, oh, ow), mode)
 

@@ -30,20 +30,24 @@ if numba is not None:
 
 
 def softmax_numpy(x):
+    """Probabilities: none below 0, and 1 in all."""
     e = np.exp(x - _top(x))
     return e / e.sum(-1, keepdims=True)
 
 
 def softmax_grad_numpy(g, y):
+    """dx, from the result y."""
     return y * (g - (g * y).sum(-1, keepdims=True))
 
 
 def log_softmax_numpy(x):
+    """Log-probabilities, finite where the probability itself would round to 0."""
     shifted = x - _top(x)
     return shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
 
 
 def log_softmax_grad_numpy(g, y):
+    """dx, from the result y."""
     return g - np.exp(y) * g.sum(-1, keepdims=True)
 
 
@@ -69,28 +73,34 @@ def _over_rows(worker, *arrays):
 
 
 def softmax_numba(x):
+    """Three sweeps over a row: its maximum; exponentials and their total; the division."""
     return _over_rows(softmax_rows, x)
 
 
 def softmax_grad_numba(g, y):
+    """Two sweeps: the mean of g; dx."""
     return _over_rows(softmax_grad_rows, g, y)
 
 
 def log_softmax_numba(x):
+    """Three sweeps, of which the second adds up exponentials without keeping them."""
     return _over_rows(log_softmax_rows, x)
 
 
 def log_softmax_grad_numba(g, y):
+    """Two sweeps: the sum of g; dx."""
     return _over_rows(log_softmax_grad_rows, g, y)
 
 
 @jit
 def in_order32(bits):
+    """The bits of a float32 as an integer that orders like it, and back."""
     return np.int32(bits ^ ((bits >> 31) & 0x7FFFFFFF))
 
 
 @jit
 def in_order64(bits):
+    """The same for float64."""
     return bits ^ ((bits >> 63) & 0x7FFFFFFFFFFFFFFF)
 
 
@@ -161,18 +171,22 @@ LONG = 1024  # numbers in a row above which a whole block takes it
 
 
 def softmax_cuda(x, version=None):
+    """version 1: a thread a row; 2: a warp a row, or a block where it is LONG (float32 only)."""
     return _row_kernel("softmax", version, x=x)
 
 
 def softmax_grad_cuda(g, y, version=None):
+    """Versions as in softmax_cuda."""
     return _row_kernel("softmax_grad", version, g=g, y=y)
 
 
 def log_softmax_cuda(x, version=None):
+    """Versions as in softmax_cuda."""
     return _row_kernel("log_softmax", version, x=x)
 
 
 def log_softmax_grad_cuda(g, y, version=None):
+    """Versions as in softmax_cuda."""
     return _row_kernel("log_softmax_grad", version, g=g, y=y)
 
 

@@ -43,10 +43,12 @@ PLANES = np.array([6 * i + j for i in range(6) for j in range(6) if i != 2 and j
 
 
 def doubled(x):
+    """The size (2H, 2W) of D x."""
     return 2 * x.shape[1], 2 * x.shape[2]
 
 
 def halved(dy):
+    """The size (H, W) that was doubled."""
     return dy.shape[1] // 2, dy.shape[2] // 2
 
 
@@ -54,15 +56,18 @@ def halved(dy):
 
 
 def upsample_conv2d_numpy(x, w, bias):
+    """y: first D, then C."""
     return conv2d_numpy(resize_numpy(x, doubled(x), "nearest"), w, bias, *GEOMETRY)
 
 
 def upsample_conv2d_input_grad_numpy(dy, w):
+    """dx: first C^T, then D^T."""
     dx = conv2d_input_grad_numpy(dy, w, dy.shape[1:3], *GEOMETRY)
     return resize_grad_numpy(dx, halved(dy), "nearest")
 
 
 def upsample_conv2d_weight_grad_numpy(x, dy):
+    """dw of C, which saw D x."""
     return conv2d_weight_grad_numpy(resize_numpy(x, doubled(x), "nearest"), dy, (3, 3), *GEOMETRY)
 
 
@@ -70,6 +75,7 @@ def upsample_conv2d_weight_grad_numpy(x, dy):
 
 
 def upsample_conv2d_numba(x, w, bias):
+    """y, with Winograd's 25 products where that route fits."""
     size, x = doubled(x), resize_numba(x, doubled(x), "nearest")
     if fits(x.dtype, w.shape, size, *GEOMETRY):
         return winograd_numba(x, w, bias, (1, 1), planes=PLANES)
@@ -77,6 +83,7 @@ def upsample_conv2d_numba(x, w, bias):
 
 
 def upsample_conv2d_input_grad_numba(dy, w):
+    """dx, likewise."""
     if fits(dy.dtype, w.shape, dy.shape[1:3], *GEOMETRY):
         dx = winograd_input_grad_numba(dy, w, (1, 1), planes=PLANES)  # its pixels are wrong, the sums of blocks right
     else:
@@ -85,6 +92,7 @@ def upsample_conv2d_input_grad_numba(dy, w):
 
 
 def upsample_conv2d_weight_grad_numba(x, dy):
+    """dw, likewise."""
     x = resize_numba(x, doubled(x), "nearest")
     if fits(x.dtype, (3, 3, x.shape[3], dy.shape[3]), dy.shape[1:3], *GEOMETRY):
         return winograd_weight_grad_numba(x, dy, (1, 1), planes=PLANES)

@@ -87,6 +87,7 @@ def winograd_numpy(x, w, bias, padding, residual=None):
 
 
 def winograd_numba(x, w, bias, padding, residual=None, planes=ALL):
+    """y. planes: those of the 36 whose products do not vanish."""
     n, h, width, c = x.shape
     k = w.shape[3]
     y = np.empty((n, h + 2 * padding[0] - 2, width + 2 * padding[1] - 2, k), np.float32)
@@ -99,10 +100,12 @@ def winograd_numba(x, w, bias, padding, residual=None, planes=ALL):
 
 
 def winograd_input_grad_numba(dy, w, padding, planes=ALL):
+    """dx (N, H, W, C)."""
     return winograd_numba(dy, turned(w), None, (2 - padding[0], 2 - padding[1]), planes=planes)
 
 
 def winograd_weight_grad_numba(x, dy, padding, planes=ALL):
+    """dw: a thread sums dU over a piece of the blocks; the pieces are added afterwards."""
     c, k = x.shape[3], dy.shape[3]
     dw = np.zeros((3, 3, c, k), np.float32)
     runs, length, per_block = cut_into_runs(dy.shape, 32 if 36 * 4 * c * k <= SUMS_CACHE else 64)
@@ -135,6 +138,7 @@ def transformed_filters(w):
 
 
 def rounded(number, step):
+    """The next multiple of step."""
     return -(-number // step) * step
 
 
@@ -153,6 +157,7 @@ def cut_into_runs(y_shape, tiles):
 
 
 def share_of_blocks(first, last, x, u, bias, residual, y, planes, ph, pw, runs, length, per_block):
+    """forward_blocks with scratch memory of this thread's own."""
     c, k = x.shape[3], rounded(y.shape[3], LANES)
     tiles = rounded(length * per_block, 8)
     strip = scratch("strip", (6, (4 * length + 2) * c), np.float32)
@@ -164,6 +169,7 @@ def share_of_blocks(first, last, x, u, bias, residual, y, planes, ph, pw, runs, 
 
 
 def share_of_pieces(first, last, pieces, x, dy, du, planes, ph, pw, runs, length, per_block):
+    """weight_grad_pieces with scratch memory of this thread's own."""
     c, k = du.shape[2:]
     strip = scratch("strip", (6, (4 * length + 2) * x.shape[3]), np.float32)
     v, g = (scratch(name, (36, length * per_block * size + GAP), np.float32) for name, size in (("v", c), ("m", k)))
@@ -177,6 +183,7 @@ def share_of_pieces(first, last, pieces, x, dy, du, planes, ph, pw, runs, length
 
 @jit
 def forward_blocks(first, last, x, u, bias, residual, y, planes, ph, pw, runs, length, per_block, strip, v, m, patch):
+    """y of the blocks first..last: points of x, a product a plane, pixels."""
     c, k = x.shape[3], (y.shape[3] + LANES - 1) // LANES * LANES
     for block in range(first, last):
         tiles = 0
@@ -203,6 +210,7 @@ def forward_blocks(first, last, x, u, bias, residual, y, planes, ph, pw, runs, l
 
 @jit
 def weight_grad_pieces(first, last, pieces, x, dy, du, planes, ph, pw, runs, length, per_block, strip, v, g, patch):
+    """dU of the pieces first..last: points of x and of dy, a product a plane."""
     c, k = du.shape[2], du.shape[3]
     for piece in range(first, last):
         for block in range(pieces[piece, 0], pieces[piece, 1]):

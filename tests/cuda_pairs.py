@@ -1,6 +1,7 @@
 """A CUDA kernel beside its NumPy reference, on the stand-in for a GPU: what the tests of several families share."""
 
 import numpy as np
+from cuda_on_cpu.standin import installed
 from hypothesis import strategies as st
 from tolerances import assert_close
 
@@ -28,6 +29,17 @@ def compare(cupy, name, *args, version, kind, order=0):
         assert a.dtype == e.dtype
         assert_close(a, e, kind, order, what=f"result {i} of {name}")
     return [call.kernel for call in cupy.launches[before:]]
+
+
+def assert_same_bits_under_every_schedule(name, args, version):
+    """Whatever order the threads take, the kernel's results are the same, bit for bit."""
+    found = []
+    for order in range(3):
+        with installed(order=order, seed=order) as cupy:
+            found.append(run(cupy, name, *args, version=version))
+    for other in found[1:]:
+        for a, b in zip(found[0], other):
+            np.testing.assert_array_equal(a, b)
 
 
 def to_gpu(cupy, a):

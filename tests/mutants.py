@@ -131,9 +131,7 @@ OPERATIONS = [
            "dx[i, j] = y[i, j] * (g[i, j] - mean)", "dx[i, j] = 0 * (g[i, j] - mean)",
            "test_ops.py::test_gradient_order_1[softmax]"),
     Mutant("relu's NumPy twin swallows NaN", "kernels/activation.py",
-           """def relu_numpy(x):
-    return np.maximum(x, 0)""", """def relu_numpy(x):
-    return np.where(x > 0, x, 0).astype(x.dtype)""",
+           "return np.maximum(x, 0)\n", "return np.where(x > 0, x, 0).astype(x.dtype)\n",
            "test_ops.py::test_special_values_are_treated_alike_in_both_dialects[float32-relu]"),
     Mutant("9: attention scale applied twice in the recorded path", "minigen/ops/attention.py",
            "* q.shape[-1] ** -0.5", "* q.shape[-1] ** -0.5 * q.shape[-1] ** -0.5",

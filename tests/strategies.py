@@ -93,6 +93,16 @@ def images(min_side=1, max_side=7, channels=(1, 2, 3, 5), then=lambda channels: 
     return arrays(shapes.map(lambda shape: [shape, *then(shape[3])]))
 
 
+@st.composite
+def pool_geometries(draw):
+    """(image, size, stride, padding): windows that fit, padding at most half of them."""
+    size = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    padding = tuple(draw(st.integers(0, k // 2)) for k in size)
+    stride = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
+    image = tuple(draw(st.integers(max(1, k - 2 * p), 9)) for k, p in zip(size, padding))
+    return image, size, stride, padding
+
+
 def layouts(x):
     """The same values in the layouts that a caller may hold: transposed, every second element, reversed, read-only."""
     spread = np.zeros([2 * n for n in x.shape], x.dtype)

@@ -1,14 +1,10 @@
 """The methods of convolution: every one equals the direct sum, within the error that conv_method.py states for it."""
 
-import os
-import platform
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from other_processor import run_without, shorter_vectors
 
 from minigen.kernels import conv, indirect, polyphase
 from minigen.kernels._numba import numba
@@ -169,15 +165,9 @@ def test_use_method_forces_or_refuses():
         pass
 
 
-OTHER_PROCESSOR = """
-from llvmlite import binding
-features = binding.get_host_cpu_features()
-for name in features:
-    features[name] = features[name] and not name.startswith({without!r})
-binding.get_host_cpu_features = lambda: features
-
+ERRORS_ELSEWHERE = """
 from minigen.kernels import polyphase
-from tests.test_conv_method import three_errors
+from test_conv_method import three_errors
 assert polyphase.LANES == {lanes}, polyphase.LANES
 for method in ("indirect", "polyphase"):
     errors = three_errors(method, 3, (9, 6), (4, 4, 24, 40), (2, 2))
@@ -186,14 +176,10 @@ for method in ("indirect", "polyphase"):
 """
 
 
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="x86 is what differs in width")
-@pytest.mark.parametrize(("without", "lanes"), [(("avx512",), 8), (("avx", "fma"), 4)])
+@shorter_vectors
 def test_processors_with_shorter_vectors_compute_the_same(tmp_path, without, lanes):
-    code = OTHER_PROCESSOR.format(without=without, lanes=lanes)
-    environment = {**os.environ, "MINIGEN_CACHE": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert max(map(float, done.stdout.split())) < 3e-6
+    printed = run_without(without, ERRORS_ELSEWHERE.format(lanes=lanes), tmp_path)
+    assert max(map(float, printed.split())) < 3e-6
 
 
 def test_blocks_are_whole_tiles_of_the_product_and_cover_all():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from cuda_on_cpu.standin import installed
-from cuda_pairs import SCHEDULES, compare, normal, reference, run, unaligned
+from cuda_pairs import SCHEDULES, assert_same_bits_under_every_schedule, compare, normal, reference, run, unaligned
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -178,13 +178,7 @@ def test_gradients_are_the_same_bits_under_every_schedule():
     for cases in (group_norm_cases(3, 50, 6, 2, True), layer_norm_cases(300, 6), batch_norm_cases(300, 6)):
         for name, args in cases:
             for version in VERSIONS:
-                found = []
-                for order in range(3):
-                    with installed(order=order, seed=order) as cupy:
-                        found.append(run(cupy, name, *args, version=version))
-                for other in found[1:]:
-                    for a, b in zip(found[0], other):
-                        np.testing.assert_array_equal(a, b)
+                assert_same_bits_under_every_schedule(name, args, version)
 
 
 def test_wrong_arrays_are_named():

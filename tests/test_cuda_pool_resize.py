@@ -6,6 +6,7 @@ from cuda_on_cpu.standin import installed
 from cuda_pairs import SCHEDULES, compare, normal, reference, run, to_gpu, unaligned
 from hypothesis import given
 from hypothesis import strategies as st
+from strategies import pool_geometries
 
 from minigen.dispatch import kernel
 
@@ -44,16 +45,6 @@ def check(cupy, cases, wanted):
             compare(cupy, name, *args, version=version, kind="reduction")
 
 
-@st.composite
-def windows(draw):
-    """(image, size, stride, padding): windows that fit, padding at most half of them."""
-    size = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
-    padding = tuple(draw(st.integers(0, k // 2)) for k in size)
-    stride = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
-    image = tuple(draw(st.integers(max(1, k - 2 * p), 9)) for k, p in zip(size, padding))
-    return image, size, stride, padding
-
-
 def channels(version):
     return st.integers(1, 9) if version == 1 else st.sampled_from([4, 8, 12])
 
@@ -62,7 +53,7 @@ def channels(version):
 
 
 @versions
-@given(st.data(), st.integers(1, 3), windows(), st.booleans(), SCHEDULES)
+@given(st.data(), st.integers(1, 3), pool_geometries(), st.booleans(), SCHEDULES)
 def test_pooling_is_the_reference(version, data, n, window, ties, schedule):
     (h, w), *geometry = window
     shape = n, h, w, data.draw(channels(version))

@@ -13,6 +13,7 @@ import pytest
 import minigen
 from minigen import ops
 from minigen.autograd import Operation
+from minigen.dispatch import KERNELS, kernel
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -186,6 +187,11 @@ def public_operations():
 def test_every_operation_states_its_equation_or_its_shapes(operation):
     assert operation.__doc__, "no docstring of its own"
     assert EQUATION_OR_SHAPE.search(operation.__doc__)
+
+
+@pytest.mark.parametrize("name", " ".join(KERNELS.values()).split())
+def test_every_kernel_says_at_its_definition_what_it_is(name):
+    assert kernel(name, "numpy").__doc__
 
 
 # ---------------------------------------------------------------- the generated page

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from strategies import pool_geometries
 
 from minigen import Tensor, grad
 from minigen.dispatch import use_kernels
@@ -30,16 +31,6 @@ def input_grad(fn, x, g):
     return grad(fn(x), x, Tensor(g))[0].data
 
 
-@st.composite
-def geometries(draw):
-    """(image, size, stride, padding): windows that fit, padding at most half of them."""
-    size = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
-    padding = tuple(draw(st.integers(0, k // 2)) for k in size)
-    stride = draw(st.tuples(st.integers(1, 5), st.integers(1, 5)))
-    image = tuple(draw(st.integers(max(1, k - 2 * p), 9)) for k, p in zip(size, padding))
-    return image, size, stride, padding
-
-
 def windows(image, size, stride, padding):
     """For every result (i, j): the real cells (r, q) of its window, in row order."""
     lengths = [(n + 2 * p - k) // s + 1 for n, k, s, p in zip(image, size, stride, padding)]
@@ -50,7 +41,7 @@ def windows(image, size, stride, padding):
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-@given(geometry=geometries(), seed=st.integers(0, 99))
+@given(geometry=pool_geometries(), seed=st.integers(0, 99))
 def test_max_pool_takes_the_first_largest_cell_of_every_window_and_sends_the_gradient_there(dialect, geometry, seed):
     image, settings = geometry[0], geometry[1:]
     x = np.random.default_rng(seed).integers(-3, 0, (2, *image, 3)).astype(float)  # many ties; below the padding's rank
@@ -68,7 +59,7 @@ def test_max_pool_takes_the_first_largest_cell_of_every_window_and_sends_the_gra
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-@given(geometry=geometries())
+@given(geometry=pool_geometries())
 def test_avg_pool_divides_every_window_by_its_full_size(dialect, geometry):
     image, (size, stride, padding) = geometry[0], geometry[1:]
     x, area = normal(2, *image, 3), size[0] * size[1]
@@ -85,7 +76,7 @@ def test_avg_pool_divides_every_window_by_its_full_size(dialect, geometry):
     np.testing.assert_allclose(dx, expected, rtol=1e-13, atol=1e-14)
 
 
-@given(geometry=geometries())
+@given(geometry=pool_geometries())
 def test_pooling_equals_torch(torch, geometry):
     (h, w), settings = geometry[0], geometry[1:]
     x = normal(2, h, w, 3)

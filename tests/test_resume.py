@@ -6,11 +6,11 @@ import time
 
 import numpy as np
 import pytest
-from tiny import SETTINGS, command, config, flags, make_data
+from tiny import SETTINGS, command, config, ended_by_an_exception, flags, make_data
 
 from minigen.optim import EMA, Optimizer
 from minigen.random import Generator
-from minigen.train import MODELS, RunError, RunFolder, SettingError, load, resume, start
+from minigen.train import RunError, RunFolder, SettingError, load, resume, start
 from minigen.train.checkpoint import read_checkpoint
 
 STEPS = 12  # three batches past an epoch's end, so that the order of the second epoch counts too
@@ -33,19 +33,10 @@ def whole(settings, tmp_path_factory):
 
 
 @pytest.fixture
-def half(settings, whole, tmp_path, monkeypatch):
+def half(settings, whole, tmp_path):
     """The same run, ended by an exception in step 8; its last checkpoint is of step 6."""
-
-    class Broken(MODELS["ddpm"][2]):
-        def step(self, batches, index):
-            if index == 7:
-                raise ZeroDivisionError
-            return super().step(batches, index)
-
-    monkeypatch.setitem(MODELS, "ddpm", (*MODELS["ddpm"][:2], Broken))
-    with pytest.raises(ZeroDivisionError):
+    with ended_by_an_exception("ddpm", step=7):
         start(settings, tmp_path / "run")
-    monkeypatch.undo()
     run = RunFolder(tmp_path / "run")
     assert run.checkpoint_files()[0][0] == 6
     assert len(run.read_metrics()) == 7

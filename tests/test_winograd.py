@@ -1,14 +1,10 @@
 """Winograd's convolution: the same as the direct one, with a stated error, at every size and padding."""
 
-import os
-import platform
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from other_processor import run_without, shorter_vectors
 
 from minigen.kernels import _memory, conv, upsample_conv, winograd
 from minigen.kernels._numba import numba
@@ -188,18 +184,7 @@ def test_a_nan_reaches_the_results_whose_tile_it_is_in():
     assert np.isnan(winograd.winograd_numba(x, weight, None, UNIT)[0, :3, :3]).all()
 
 
-OTHER_PROCESSOR = """
-from llvmlite import binding
-features = binding.get_host_cpu_features()
-for name in features:
-    features[name] = features[name] and not name.startswith({without!r})
-binding.get_host_cpu_features = lambda: features
-
-import os
-import platform
-import subprocess
-import sys
-
+ERRORS_ELSEWHERE = """
 import numpy as np
 from minigen.kernels import _memory, conv, upsample_conv, winograd
 assert winograd.LANES == {lanes}, winograd.LANES
@@ -217,13 +202,6 @@ print(max(abs(fast - exact).max() / abs(exact).max() for fast, exact in pairs))
 
 
 @needs_numba
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="x86 is what differs in width")
-@pytest.mark.parametrize(("without", "lanes"), [(("avx512",), 8), (("avx",), 4)])
+@shorter_vectors
 def test_processors_with_shorter_vectors_compute_the_same(tmp_path, without, lanes):
-    """Numba compiles for the processor that it is told of: here one without AVX-512, and one without any AVX or FMA."""
-    without = (*without, "fma") if lanes == 4 else without
-    code = OTHER_PROCESSOR.format(without=without, lanes=lanes)
-    environment = {**os.environ, "MINIGEN_CACHE": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < max(ERRORS.values())
+    assert float(run_without(without, ERRORS_ELSEWHERE.format(lanes=lanes), tmp_path)) < max(ERRORS.values())

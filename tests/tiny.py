@@ -1,14 +1,16 @@
-"""A run small enough to test with: noise of 8 x 8 pixels for data, and a U-Net of a few thousand weights."""
+"""A run small enough to test with: noise of 8 x 8 pixels for data, a U-Net of a few thousand weights; and its end."""
 
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from minigen.data import write_idx
-from minigen.train import DDPMConfig
+from minigen.train import MODELS, DDPMConfig
 
 SETTINGS = {
     "data": "mnist",
@@ -36,6 +38,21 @@ def make_data(folder):
 
 def config(data_dir, **changes):
     return DDPMConfig(**{**SETTINGS, "data_dir": str(data_dir), **changes})
+
+
+@contextmanager
+def ended_by_an_exception(model, step):
+    """Inside, a run of that model is started, and an exception must end it in `step`, counted from 0."""
+
+    class Broken(MODELS[model][2]):
+        def step(self, batches, index):
+            if index == step:
+                raise ZeroDivisionError
+            return super().step(batches, index)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setitem(MODELS, model, (*MODELS[model][:2], Broken))
+        yield
 
 
 def flags(settings):

@@ -27,6 +27,8 @@ if numba is not None:
 
 
 def _tile(rows, columns, accumulate):
+    """A recipe for one tile of C, of so many rows x vectors of columns; `accumulate` adds to what is there."""
+
     @vectors
     def tile(v, a, a_row, a_step, b, b_row, c, c_row, depth):
         a_rows, c_rows = [a], [c]
@@ -79,6 +81,7 @@ DEPTH = 256  # so many rows of B, 2 vectors each, stay in a core's L1 cache whil
 
 @jit
 def rounded(number, step):
+    """The next multiple of step."""
     return (number + step - 1) // step * step
 
 
@@ -102,6 +105,7 @@ def multiply(a, b, c, m, n, depth, accumulate):
 
 @jit
 def multiply32(a, b, c, m, n, depth, accumulate):
+    """In whole tiles, DEPTH rows of B at a time."""
     (a_row, a_step), (b_row, _), (c_row, _) = a.strides, b.strides, c.strides
     for k in range(0, depth, DEPTH):
         product(
@@ -114,6 +118,7 @@ def multiply32(a, b, c, m, n, depth, accumulate):
 
 @jit
 def multiply64(a, b, c, m, n, depth, accumulate):
+    """Plain loops, as much as gradient checks need."""
     for i in range(m):
         if not accumulate:
             c[i, :n] = 0

@@ -19,6 +19,8 @@ ROWS = 8
 
 
 def _over_taps(columns):
+    """The recipe of "over taps" for so many vectors of columns."""
+
     @vectors
     def tile(v, entries, count, depth, b, biases, results, at, second):
         """entries: count x (place in B, ROWS addresses of A); biases, results: ROWS addresses.
@@ -55,6 +57,8 @@ def _over_taps(columns):
 
 
 def _over_pixels(columns):
+    """The recipe of "over pixels" for so many vectors of columns."""
+
     @vectors
     def tile(v, entries, count, a_at, b_at, sums_at):
         """entries: count x (address of A's column, of B's row); a_at, b_at: bytes from there to what is wanted."""
@@ -82,4 +86,5 @@ over_pixels_2, over_pixels_1 = _over_pixels(2), _over_pixels(1)
 
 @vectors
 def fetch(v, address):
+    """Have a cache line brought that will be read soon."""
     v.prefetch(address)

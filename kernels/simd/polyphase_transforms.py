@@ -24,6 +24,7 @@ def pair_sums(m):
 
 
 def both_axes(one_axis, block):
+    """A block, as a list of rows, transformed along each row and then down each column."""
     rows = [one_axis(row) for row in block]
     return list(zip(*(one_axis(column) for column in zip(*rows))))
 

@@ -106,6 +106,7 @@ def power_and_rest(x):
 
 @jit_in_order
 def exp32(x):
+    """e^x; what power_and_rest makes of numbers beyond its bounds is replaced."""
     power, rest = power_and_rest(x)
     y = (rest + ONE) * power
     y = ZERO if x < LOWEST else y
@@ -114,6 +115,7 @@ def exp32(x):
 
 @jit_in_order
 def expm1_32(x):
+    """e^x - 1, whose digits e^x would have lost for small x."""
     power, rest = power_and_rest(max(x, LOWEST))
     y = power * rest + (power - ONE)
     y = INFINITY if x > HIGHEST else y
@@ -122,6 +124,7 @@ def expm1_32(x):
 
 @jit_in_order
 def tanh32(x):
+    """Both formulas, of which |x| chooses; the far one stops where its result is 1."""
     a = abs(x)
     z = a * a
     near = a * (z * (((T4 * z + T3) * z + T2) * z + T1)) + a
@@ -132,6 +135,7 @@ def tanh32(x):
 
 @jit_in_order
 def logistic32(x):
+    """1 / (1 + e^-x), corrected by what rounding took from the sum."""
     power, rest = power_and_rest(max(-x, -LOGISTIC_IS_ONE))
     most = power + ONE
     whole = power * rest + most
@@ -166,6 +170,7 @@ def log_normal32(x):
 
 @jit_in_order
 def log32(x):
+    """ln x; numbers too small to be normal are multiplied by 2^23 first."""
     small = x < SMALLEST_NORMAL
     y = log_normal32(x * TWO_23 if small else x) - (LN_OF_TWO_23 if small else ZERO)
     y = y if x < INFINITY else x  # NaN as well
@@ -174,6 +179,7 @@ def log32(x):
 
 @jit_in_order
 def log1p32(x):
+    """ln(1 + x), whose digits 1 + x would have lost for small x."""
     u = ONE + x
     y = log_normal32(u) + (x - (u - ONE)) / u
     y = x if u == ONE or x == INFINITY else y
@@ -224,6 +230,7 @@ def upper_tail(t):
 
 @jit_in_order
 def erfc32(x):
+    """1 - erf(x), whose digits erf would have lost for large x."""
     tail = upper_tail(abs(x))
     tail = ZERO if x > ERFC_LAST else tail
     return TWO - tail if x < 0 else tail
@@ -231,6 +238,7 @@ def erfc32(x):
 
 @jit_in_order
 def erf32(x):
+    """Both formulas, of which |x| chooses."""
     z = x * x
     near = x * (((((P5 * z + P4) * z + P3) * z + P2) * z + P1) * z + P0) + x
     far = math.copysign(ONE - upper_tail(abs(x)), x)
@@ -242,6 +250,7 @@ def erf32(x):
 
 @jit
 def logistic64(x):
+    """By the C library's exp."""
     return 1 / (1 + np.exp(-x))
 
 

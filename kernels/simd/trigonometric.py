@@ -58,6 +58,7 @@ def turned(n, sine, cosine):
 
 @jit_in_order
 def sin_cos32(a):
+    """sin a and cos a, rounded to float32."""
     a = np.float64(a)
     n, exact = quarter_turns(a if abs(a) <= FURTHEST else 0.0)
     r = np.float32(exact)

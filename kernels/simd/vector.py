@@ -67,6 +67,7 @@ class Emitter:
         self.builder = builder
 
     def constant(self, number):
+        """A Python number in every lane."""
         return Vector(self, ir.Constant(VECTOR, [float(number)] * LANES))
 
     def at(self, address, offset):
@@ -74,6 +75,7 @@ class Emitter:
         return self.builder.add(address, ir.Constant(INT, offset) if isinstance(offset, int) else offset)
 
     def load(self, address):
+        """LANES numbers from memory."""
         value = self.builder.load(self.builder.inttoptr(address, ir.PointerType(VECTOR)))
         value.align = 4  # any float's address will do
         return Vector(self, value)
@@ -97,6 +99,7 @@ class Emitter:
         )
 
     def store(self, vector, address):
+        """LANES numbers into memory."""
         self.builder.store(vector.value, self.builder.inttoptr(address, ir.PointerType(VECTOR))).align = 4
 
     def broadcast(self, address):

@@ -22,6 +22,7 @@ A, G_T = ([list(row) for row in zip(*matrix)] for matrix in (A_T, G))
 
 
 def weighted_sum(v, numbers, summands):
+    """The sum of number * summand: nothing is emitted for a 0, and no multiplication for a 1."""
     total = None
     for number, summand in zip(numbers, summands):
         if number and total is None:
@@ -105,14 +106,17 @@ def result(v, source, source_line, source_pixel, target, target_line, target_pix
 
 @vectors
 def points_to_image(v, source, source_line, source_pixel, target, target_line, target_pixel, offset):
+    """`result` for kernels to call, without a residual."""
     result(v, source, source_line, source_pixel, target, target_line, target_pixel, offset)
 
 
 @vectors
 def points_to_image_and_add(v, source, source_line, source_pixel, target, target_line, target_pixel, offset, residual):
+    """The same with a residual."""
     result(v, source, source_line, source_pixel, target, target_line, target_pixel, offset, residual)
 
 
 @vectors
 def add_vector(v, source, target):
+    """One vector at the target += that at the source."""
     v.store(v.load(source) + v.load(target), target)

@@ -1,43 +1,45 @@
-"""Pictures of an autoencoder: test digits beside their reconstructions, and the atoms of a linear decoder."""
+"""What an autoencoder has learned, as pictures: what is left of an image, and what a linear decoder adds up.
+
+    reconstructions   test images, and what is left of them after the way through a code
+    atoms             the images that a linear decoder makes an image of
+
+Each takes (model, data, generator): an autoencoder; an ImageSet; where random numbers come from. -> a Figure
+The pictures of its latent space are in vae.py.
+"""
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from ..data import to_model_range
 from ..models.autoencoder import Dictionary
-from ..report import image_grid
 from . import PictureError
+from .style import bare, new_figure, show_rows
 
 
 def reconstructions(model, data, generator, n=12):
-    """n test images above their reconstructions; a denoiser's noisy inputs stand between. -> Figure
+    """n test images above their reconstructions; a denoiser's noisy inputs stand between.
 
-    Below: the mean squared error of a pixel in [-1, 1] over the whole test split, for a denoiser of noisy images too.
+    Measured: the squared error of a pixel in [-1, 1] over all images, for a denoiser of noisy images too.
     """
     x = to_model_range(data.images)
-    rows, about = {"test images": x[:n]}, f"without noise {model.mse(x):.4f}"
+    rows, errors = {"test images": x[:n]}, f"without noise {model.mse(x):.4f}"
     if model.network.corruptions:
         noisy = model.network.corrupt(x, generator)
-        error = float(np.mean((model.reconstruct(noisy) - x) ** 2))
+        error, noise = (float(np.mean((images - x) ** 2)) for images in (model.reconstruct(noisy), noisy))
         rows["noisy"] = noisy[:n]
-        about = f"{about}, from noisy images {error:.4f} (the noise itself: {float(np.mean((noisy - x) ** 2)):.4f})"
+        errors = f"{errors}, from noisy images {error:.4f} (the noise itself: {noise:.4f})"
     rows["reconstructions"] = model.reconstruct(list(rows.values())[-1])
-    figure = Figure(figsize=(0.62 * n + 1.3, 0.66 * len(rows) + 0.5), layout="constrained")
-    axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
-    for ax, (name, images) in zip(axes, rows.items()):
-        show(ax, image_grid(np.clip(images, -1, 1), columns=n))
-        ax.set_ylabel(name, rotation=0, ha="right", va="center")
-    axes[-1].set_xlabel(
-        f"{model.config.kind}, {model.code_size} numbers in a code\n"
-        f"mean squared error of a pixel, {len(x)} images: {about}"
-    )
+    heading = f"{model.config.kind}: test images, and what {model.code_size} numbers keep of them"
+    measured = f"mean squared error of a pixel, {len(x):,} images: {errors}"
+    figure = new_figure(0.62 * n + 1.3, 0.62 * len(rows) + 0.6, heading, measured)
+    show_rows(figure.add_subplot(), np.stack(list(rows.values())), list(rows), gap=2)
     return figure
 
 
 def atoms(model, data, generator, n=64):
-    """The n atoms that the codes of the test images use most: what a linear decoder adds up. -> Figure
+    """The n atoms that the codes of the test images use most: what a linear decoder adds up.
 
-    Red adds light, blue takes it away; each atom on its own scale. PictureError unless the decoder is linear.
+    Red adds light, blue takes it away; each atom on its own scale. Measured: how many of all atoms an image uses.
+    Raises PictureError unless the decoder is linear.
     """
     decoder = model.network.decoder
     if isinstance(decoder, Dictionary):
@@ -48,23 +50,12 @@ def atoms(model, data, generator, n=64):
         raise PictureError(f"atoms are those of a linear decoder: kinds sparse and linear, got {model.config.kind!r}")
     codes = model.encode(data.images)
     used = np.argsort(-np.abs(codes).mean(0) * np.linalg.norm(weights, axis=1))[:n]
-    pictures = weights[used].reshape(-1, *model.image_shape).mean(-1)
-    columns = int(np.ceil(np.sqrt(len(pictures))))
-    figure = Figure(figsize=(6, 6.4), layout="constrained")
-    axes = figure.subplots(-(-len(pictures) // columns), columns, squeeze=False).ravel()
-    for ax in axes:
-        ax.set_axis_off()
-    for ax, picture in zip(axes, pictures):
-        largest = np.abs(picture).max()
-        ax.imshow(picture, cmap="RdBu_r", vmin=-largest, vmax=largest)
-    nnz = (codes != 0).sum(1).mean()
-    figure.suptitle(f"{len(pictures)} of {model.code_size} atoms; {nnz:.1f} are not zero in the code of a test image")
+    images = weights[used].reshape(-1, *model.image_shape).mean(-1)
+    columns = int(np.ceil(np.sqrt(len(images))))
+    measured = f"{(codes != 0).sum(1).mean():.1f} are not zero in the code of a test image"
+    figure = new_figure(6, 6.4, f"{len(images)} of {model.code_size} atoms", measured)
+    panels = [bare(axes) for axes in figure.subplots(-(-len(images) // columns), columns, squeeze=False).flat]
+    for axes, image in zip(panels, images):
+        largest = np.abs(image).max()
+        axes.imshow(image, cmap="RdBu_r", vmin=-largest, vmax=largest, interpolation="nearest")
     return figure
-
-
-def show(ax, grid):
-    """An image without ticks and frame."""
-    ax.imshow(grid[..., 0] if grid.shape[-1] == 1 else grid, cmap="gray", vmin=0, vmax=255)
-    ax.set_xticks([])
-    ax.set_yticks([])
-    ax.spines[:].set_visible(False)
