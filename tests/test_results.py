@@ -3,9 +3,12 @@
 import json
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
+from benchmarks import studies
 from benchmarks.report import RESULTS, table
 
 README = Path(__file__).parents[1] / "README.md"
@@ -79,6 +82,14 @@ def test_the_likelihoods_of_vae_and_iwae_are_near_the_published_ones():
         assert row["evaluation"]["seconds"] < 600
         epochs, nats = zip(*row["curve"])
         assert len(epochs) >= 2 and min(nats) == min(nats[-3:])
+
+
+@pytest.mark.parametrize(("model", "T"), [("vae", 1000), ("ddpm", 50)])
+def test_a_bound_of_other_models_than_those_of_1000_levels_is_refused(model, T, tmp_path, monkeypatch):
+    loaded = SimpleNamespace(config=SimpleNamespace(model=model), process=SimpleNamespace(T=T))
+    monkeypatch.setattr("minigen.train.load", lambda run: loaded)
+    result = CliRunner().invoke(studies.bound, [str(tmp_path)])
+    assert result.exit_code == 2 and "RUN must be a ddpm of 1000 levels" in result.output
 
 
 @pytest.mark.slow
