@@ -105,6 +105,33 @@ def scores(data_dir, sizes, picture):
         draw(figures["curve"], picture)
 
 
+@click.command("score-checks")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="folder of MNIST  [default: $MINIGEN_DATA]")
+def score_checks(data_dir):
+    """Why scores take features from before the ReLU, and how often their intervals hold: about ten minutes."""
+    from .score_checks import feature_table, interval_table, measure
+
+    figures = measure(data_dir)
+    click.echo(feature_table(figures["features"]) + "\n\n" + interval_table(figures["intervals"]))
+    write("score_checks", figures)
+
+
+@click.command()
+@click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def bound(run):
+    """The likelihood bound of the DDPM in the folder RUN, which has 1000 levels: estimated, and level by level."""
+    from minigen.train import held_out, load
+
+    from .bound import measure, table
+
+    model = load(run)
+    if model.config.model != "ddpm" or model.process.T != 1000:
+        raise click.UsageError(f"RUN must be a ddpm of 1000 levels, and {run} is not")
+    figures = measure(model, held_out(run).images)
+    click.echo(table(figures["rows"]))
+    write("bound", figures)
+
+
 @click.command("ddim-table")
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--n", default=2000, show_default=True, type=click.IntRange(4), help="images in every cell")
@@ -203,4 +230,4 @@ def guidance(run, data_dir, samples, steps, picture):
     write("guidance", measure(run, data_dir, samples, steps, picture))
 
 
-ALL = (autoencoders, ddim_table, ddpm, gan, gan_losses, guidance, order, pretraining, scores, vae)
+ALL = (autoencoders, bound, ddim_table, ddpm, gan, gan_losses, guidance, order, pretraining, score_checks, scores, vae)

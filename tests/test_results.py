@@ -3,9 +3,12 @@
 import json
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 
+from benchmarks import bound, score_checks, scores, studies
 from benchmarks.report import RESULTS, table
 
 README = Path(__file__).parents[1] / "README.md"
@@ -79,6 +82,66 @@ def test_the_likelihoods_of_vae_and_iwae_are_near_the_published_ones():
         assert row["evaluation"]["seconds"] < 600
         epochs, nats = zip(*row["curve"])
         assert len(epochs) >= 2 and min(nats) == min(nats[-3:])
+
+
+def test_the_page_on_scores_shows_the_measured_tables():
+    page = (README.parent / "docs" / "metrics.md").read_text()
+    records = {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in ("scores", "score_checks")}
+    floor, checks = (record["figures"] for record in records.values())
+    assert all(f"`{record['command']}`" in page for record in records.values())
+    assert scores.markdown(floor) in page
+    ends = [floor["curve"][f"training against {which} images"][-1] for which in ("other training", "test")]
+    assert "{:.1f} at n = 10,000, against {:.1f}".format(*ends) in page
+    assert score_checks.feature_table(checks["features"]) in page
+    assert score_checks.interval_table(checks["intervals"]) in page
+    assert f"{checks['draws']} draws for each row" in page
+
+
+def test_before_the_relu_noise_scores_as_noise_and_after_it_as_digits_do():
+    """minigen/metrics/features.py. And the two commands score the same images alike."""
+    rows = json.loads((RESULTS / "score_checks.json").read_text())["figures"]["features"]
+    noise, blurs, digits = (rows[name] for name in ("uniform noise", "PCA-Gaussian", "training images"))
+    assert noise["after"]["precision"] > 0.995 and noise["before"]["precision"] == 0
+    assert noise["after"]["FID"] < 1.1 * blurs["after"]["FID"]
+    assert noise["before"]["FID"] > 5 * blurs["before"]["FID"]
+    assert digits["before"]["precision"] == pytest.approx(digits["after"]["precision"], abs=0.05)
+    floor = json.loads((RESULTS / "scores.json").read_text())["figures"]["n = 2000"]
+    for name in floor:
+        assert {score: floor[name][score]["value"] for score in ("FID", "precision")} == rows[name]["before"], name
+
+
+def test_intervals_of_fid_and_is_hold_and_those_of_precision_and_recall_are_too_narrow():
+    """docs/metrics.md. Of 100 draws, a right 95% interval holds in fewer than 88 once in 700 times."""
+    rows = json.loads((RESULTS / "score_checks.json").read_text())["figures"]["intervals"]
+    distances = {name: row for name, row in rows.items() if name.startswith(("FID", "IS"))}
+    assert len(distances) == 5 and min(row["centred"] for row in distances.values()) >= 0.88
+    near_the_floor = [row for name, row in distances.items() if "one Gaussian" in name or "FID, training" in name]
+    assert all(row["centred"] == 1 and row["plain"] < 0.2 for row in near_the_floor)
+    of_digits = [row for name, row in rows.items() if name.startswith(("precision, training", "recall, training"))]
+    assert len(of_digits) == 4 and all(0.8 < row["centred"] < 0.95 for row in of_digits)
+    of_blurs = [row for name, row in rows.items() if name.startswith("precision, PCA-Gaussian")]
+    assert len(of_blurs) == 2 and all(row["centred"] < 0.3 for row in of_blurs)
+
+
+def test_the_page_on_diffusion_shows_the_measured_bound_and_its_estimate_is_near_what_it_estimates():
+    """On the same ten images, 50 levels an image say what all 1000 say, to far less than images differ."""
+    record, page = (
+        json.loads((RESULTS / "bound.json").read_text()),
+        (README.parent / "docs" / "diffusion.md").read_text(),
+    )
+    rows = record["figures"]["rows"]
+    assert bound.table(rows) in page and f"`{record['command']}`" in page
+    estimate, whole = rows["--n 10"], rows["--n 10 --samples 1000"]
+    assert (estimate["levels an image"], whole["levels an image"]) == (50, 1000)
+    assert abs(estimate["bits/dim"] - whole["bits/dim"]) < 0.5 * whole["standard error"]
+
+
+@pytest.mark.parametrize(("model", "T"), [("vae", 1000), ("ddpm", 50)])
+def test_a_bound_of_other_models_than_those_of_1000_levels_is_refused(model, T, tmp_path, monkeypatch):
+    loaded = SimpleNamespace(config=SimpleNamespace(model=model), process=SimpleNamespace(T=T))
+    monkeypatch.setattr("minigen.train.load", lambda run: loaded)
+    result = CliRunner().invoke(studies.bound, [str(tmp_path)])
+    assert result.exit_code == 2 and "RUN must be a ddpm of 1000 levels" in result.output
 
 
 @pytest.mark.slow

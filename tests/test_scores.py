@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 from scipy.stats import wasserstein_distance
 
+from benchmarks.score_checks import both_intervals, coverage, summary
 from minigen.data import GRID25, RING8, load, to_model_range
 from minigen.metrics import (
     PCAGaussian,
@@ -314,6 +315,24 @@ def test_the_interval_of_a_biased_score_covers_its_mean_at_this_n():
         score = bootstrap(partial(counted_fid, a, b), n, Generator(trial), (0, math.inf))
         inside += score.low <= 3 * 8 / (2 * n) <= score.high
     assert inside >= 36
+
+
+def test_intervals_that_hold_are_counted_over_all_draws(monkeypatch):
+    """docs/metrics.md: here of a mean, whose intervals hold, and of a bias, which plain percentiles lie above."""
+    ends = np.array([[0.0, 2], [0, 1], [2.5, 3], [2, 9]])
+    found = summary(np.array([1.0, 2, 2, 3]), ends, ends + 1)
+    assert found == {"mean": 2, "deviation": pytest.approx(np.sqrt(2 / 3)), "centred": 0.5, "plain": 0.5}
+    value, used, plain = both_intervals(lambda drawn, _: ((drawn - 1) ** 2).sum(), 50, Generator(0), (0, math.inf))
+    assert value == 0 and used[0] == 0 and plain[0] > 20
+
+    def of_mean(generator):
+        x = generator.normal((100,), np.float64)
+        return {"mean": (lambda drawn, _: drawn @ x / 100, (-math.inf, math.inf))}
+
+    monkeypatch.setattr("benchmarks.score_checks.DRAWS", 60)
+    row = coverage(of_mean, ["mean"], 100, Generator(0))["mean"]
+    assert min(row["centred"], row["plain"]) > 0.85
+    assert row["deviation"] == pytest.approx(0.1, rel=0.3)
 
 
 def test_scores_at_different_n_are_not_compared():

@@ -10,7 +10,7 @@ to [-1, 1] and rounded. Nothing is ever resized: the classifier takes 28 x 28, o
 
 The features are the 64 hidden units before their ReLU, not after it. The classifier has learned to answer what is no
 digit with silence: after the ReLU nearly all units are 0, so all rubbish becomes one point, which lies near a few
-hesitant real digits. There, uniform noise has precision 1.00 and no larger a Frechet distance than blurred
+hesitant real digits. There, uniform noise has precision 1.00 and hardly a larger Frechet distance than blurred
 strokes; before the ReLU it has precision 0.00 (docs/metrics.md).
 
 Shapes   images (N, 28, 28, 1), uint8, or floating point in [-1, 1]

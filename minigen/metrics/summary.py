@@ -18,7 +18,8 @@ PCA-Gaussian (baseline.py: what a trivial one gets). All are scored against the 
     class 0 ...   share of each digit                           even       0 ... 1   recognition.py
 
 Intervals of precision and recall hold the manifold fixed, the one that the share is counted in, and resample the
-points that are counted: with duplicates, which every replicate has, nearest neighbours would be at distance 0.
+points that are counted: with duplicates, which every replicate has, nearest neighbours would be at distance 0. So they
+are too narrow: a little for digits, several times for images unlike the data (docs/metrics.md).
 """
 
 import math
