@@ -196,7 +196,7 @@ def gan(data, data_dir, seeds, text, folder):
 @click.option("--data-dir", type=click.Path(path_type=Path), help="folder of MNIST")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("runs/gan-losses"), show_default=True)
 @click.option("--row", "rows", multiple=True, help="only this one, several times for several  [default: all]")
-@click.option("--n", default=2000, show_default=True, type=click.IntRange(100, 10_000), help="samples; long: 10,000")
+@click.option("--n", default=2000, show_default=True, type=click.IntRange(100, 10_000), help="samples of a row")
 @click.option("--shorten", default=1, show_default=True, help="a trial: so many times fewer steps")
 @click.option("--picture", type=click.Path(path_type=Path), help="also draw samples of every row there")
 def gan_losses(data_dir, folder, rows, n, shorten, picture):
@@ -207,7 +207,7 @@ def gan_losses(data_dir, folder, rows, n, shorten, picture):
         raise click.UsageError(f"--row must be one of {', '.join(study.ROWS)}, got {', '.join(sorted(unknown))}")
     folder.mkdir(parents=True, exist_ok=True)
     found = study.measure(folder, rows or tuple(study.ROWS), n, data_dir, shorten)
-    floors = study.floors(data_dir, sorted({row["n"] for row in found.values() if "n" in row}))
+    floors = study.floors(data_dir, study.sizes(found))
     click.echo(study.table(found, floors))
     if set(found) == set(study.ROWS) and shorten == 1:
         write("gan_losses", {"rows": found, "context": floors})

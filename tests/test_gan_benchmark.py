@@ -116,9 +116,9 @@ def test_scores_of_true_points_cover_every_mode():
 @pytest.mark.parametrize("row", gan_losses.ROWS)
 def test_every_loss_has_a_row_with_settings_that_can_be_used(row):
     config = gan_losses.settings_of(row, shorten=100)
-    assert config.loss == ("non-saturating" if row == gan_losses.LONG else row)
+    assert config.loss == row
     assert config.steps == gan_losses.settings_of(row).steps // 100
-    assert set(gan_losses.ROWS) == {gan_losses.LONG, *gan_losses.LOSSES}
+    assert set(gan_losses.ROWS) == set(gan_losses.LOSSES)
 
 
 def test_codes_are_matched_with_classes_one_to_one():
@@ -142,13 +142,15 @@ def test_the_rows_show_scores_and_promises():
         "began": {**row, "energy ratio": 0.61, "gamma": 0.5},
         "infogan": {**row, "asked": 0.8},
         "wgan": {"diverged": "step 3: nan"},
-        "long": {**row, "truncated at 0.25": row},
+        "acgan": {**row, "asked": 0.9, "many samples": {**row, "n": 10_000}, "truncated at 0.25": row},
     }
+    assert gan_losses.sizes(rows) == [2000, 10_000]
     text = gan_losses.table(rows, {"training images, n = 2000": {"n": 2000, **dict.fromkeys(gan_losses.SHOWN, score)}})
     scores = "2000 | " + " | ".join(["0.5 [0.25, 0.75]"] * 4)
     assert f"| infogan | 1.5 | {scores} | 5.0% to 20.0% | 80.0% as asked |" in text
     assert f"| began | 1.5 | {scores} | 5.0% to 20.0% | energies as 0.61 to 1, gamma 0.5 |" in text
-    assert f"| long, truncated at 0.25 |  | {scores} | 5.0% to 20.0% |  |" in text
+    assert f"| acgan, truncated at 0.25 |  | {scores} | 5.0% to 20.0% |  |" in text
+    assert "| acgan, many samples |  | 10000 | 0.5 [0.25, 0.75] |" in text
     assert f"| *training images* |  | {scores} |  |  |" in text
     assert "| wgan |  |  |  |  |  |  |  | step 3: nan |" in text
     assert len({line.count(" | ") for line in text.splitlines() if "---" not in line}) == 1, "every row as many cells"
