@@ -35,8 +35,8 @@ class GANConfig(TrainConfig):
 
     data: str = setting("mnist-mini", "data set, of images or (ring8, grid25 ...) of points", choices=all_data_sets)
     batch_size: int = setting(64, "samples in a batch", at_least=1)
-    lr: float = setting(2e-4, "learning rate of the generator at its peak", at_least=0)
-    d_lr: float = setting(2e-4, "learning rate of the discriminator at its peak", at_least=0)
+    lr: float = setting(1e-3, "learning rate of the generator at its peak", at_least=0)
+    d_lr: float = setting(1e-3, "learning rate of the discriminator at its peak", at_least=0)
     warmup: int = setting(0, "steps of linear warm-up (at most a tenth of all)", at_least=0)
     beta1: float = setting(0.5, "decay of Adam's mean gradient", at_least=0, below=1)
     beta2: float = setting(0.999, "decay of Adam's mean square", at_least=0, below=1)
