@@ -31,7 +31,7 @@ BASE = {
     "ring8": {**POINTS},
     "grid25": {**POINTS},
     "mnist": {
-        "arch": "dcgan", "channels": 32, "latent": 64, "batch_size": 64, "steps": 800, "lr": 1e-3, "d_lr": 1e-3,
+        "arch": "dcgan", "channels": 32, "latent": 64, "batch_size": 64, "steps": 600, "lr": 1e-3, "d_lr": 1e-3,
         "ema_decay": 0.99,
     },
 }  # fmt: skip
