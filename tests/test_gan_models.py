@@ -289,6 +289,11 @@ def test_every_path_begins_and_ends_at_its_ends(path):
     np.testing.assert_allclose(path(Z1[:9], Z2[:9], 1.0), Z2[:9], atol=1e-12)
 
 
+def test_slerp_refuses_a_single_vector():
+    with pytest.raises(ValueError, match=r"z1 must be samples \(N, ...\), got one of shape \(64,\)"):
+        slerp(np.ones(64), np.zeros(64), 0.5)
+
+
 def test_slerp_between_parallel_ends_is_the_line():
     np.testing.assert_allclose(slerp(Z1[:3], 2 * Z1[:3], 0.5), 1.5 * Z1[:3], rtol=1e-12)
     np.testing.assert_allclose(slerp(Z1[:3], -Z1[:3], 0.25), 0.5 * Z1[:3], rtol=1e-12)  # of opposite ones, too

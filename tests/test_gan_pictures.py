@@ -9,6 +9,7 @@ from PIL import Image
 from minigen.cli import root
 from minigen.data import PointSet, load
 from minigen.models.gan.verdict import Verdict
+from minigen.models.latent import cos_sin, lerp, slerp
 from minigen.pictures import PICTURES, PictureError, find_picture
 from minigen.pictures.gan import classes, evolution, interpolation, judgement, toy, truncation, vanishing
 from minigen.random import Generator
@@ -52,6 +53,16 @@ def test_interpolation_shows_three_paths_between_the_same_ends(digits):
         np.testing.assert_allclose(cell(grid, 0, column).astype(int), cell(grid, 1, column), atol=1)
         np.testing.assert_allclose(cell(grid, 0, column).astype(int), cell(grid, 2, column), atol=1)
     assert (cell(grid, 0, 2) != cell(grid, 1, 2)).any()
+
+
+def test_interpolation_goes_along_the_paths_it_names(digits, monkeypatch):
+    seen = []
+    monkeypatch.setattr(digits, "generate", lambda z, labels: seen.append(z) or np.zeros((len(z), 28, 28, 1)))
+    interpolation(digits, None, Generator(0), pairs=2, columns=5)
+    z = seen[0].reshape(2, 3, 5, 3)  # pairs, paths, columns, latent
+    starts, ends = z[:, 0, 0], z[:, 0, -1]
+    for i, path in enumerate((lerp, cos_sin, slerp)):
+        np.testing.assert_allclose(z[:, i, 1], path(starts, ends, 0.25), atol=1e-6)
 
 
 def test_classes_are_rows_and_latents_are_columns(digits):

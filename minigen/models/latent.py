@@ -54,7 +54,10 @@ def slerp(z1, z2, s):
 
     lerp where w is 0, and where it is pi: all great circles through opposite ends are of one length, so none is chosen.
     z1, z2 (N, ...): latent vectors or whole images of noise, of NumPy or CuPy
+    Raises ValueError for a single vector, whose numbers would each be taken for a sample.
     """
+    if z1.ndim < 2:
+        raise ValueError(f"z1 must be samples (N, ...), got one of shape {z1.shape}")
     xp, axes = device_of(z1).xp, tuple(range(1, z1.ndim))
     norms = xp.sqrt((z1 * z1).sum(axes, keepdims=True) * (z2 * z2).sum(axes, keepdims=True))
     cosine = (z1 * z2).sum(axes, keepdims=True) / xp.maximum(norms, 1e-30)

@@ -37,7 +37,8 @@ def interpolation(model, data, generator, pairs=4, columns=10):
     need(3, "images", model)
     ends = generator.normal((2, pairs, model.latent))
     s = np.linspace(0, 1, columns)
-    z = np.stack([[[path(*ends[:, pair], t) for t in s] for path in PATHS.values()] for pair in range(pairs)])
+    z = np.stack([[path(*ends, t) for t in s] for path in PATHS.values()])  # (paths, columns, pairs, latent)
+    z = np.moveaxis(z, 2, 0)
     labels = np.repeat(np.arange(pairs) % model.classes, 3 * columns) if model.classes else None
     return image_grid(model.generate(z.reshape(-1, model.latent).astype(np.float32), labels), columns)
 
