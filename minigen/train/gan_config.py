@@ -50,7 +50,7 @@ class GANConfig(TrainConfig):
     penalty_weight: float = setting(10.0, "weight of the gradient penalty", at_least=0)
     clip: float = setting(0.01, "wgan: largest weight of the critic", at_least=1e-12)
     codes: int = setting(10, "infogan: values of the latent code", at_least=2)
-    margin: float = setting(1.0, "ebgan: energy that generated samples are lifted to", at_least=0)
+    margin: float = setting(0.2, "ebgan: energy that generated samples are lifted to", at_least=0)
     pull_away: float = setting(0.1, "ebgan: weight of the pull-away term", at_least=0)
     gamma: float = setting(0.5, "began: energy of generated samples over that of data", at_least=1e-12, at_most=1)
 
