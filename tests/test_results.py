@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import bound, score_checks, scores, studies
+from benchmarks import bound, gan, gan_losses, score_checks, scores, studies
 from benchmarks.report import RESULTS, table
+from minigen.models.gan.losses import LOSSES
 
 README = Path(__file__).parents[1] / "README.md"
 GIT = ["git", "-C", str(README.parent)]
@@ -142,6 +143,66 @@ def test_a_bound_of_other_models_than_those_of_1000_levels_is_refused(model, T, 
     monkeypatch.setattr("minigen.train.load", lambda run: loaded)
     result = CliRunner().invoke(studies.bound, [str(tmp_path)])
     assert result.exit_code == 2 and "RUN must be a ddpm of 1000 levels" in result.output
+
+
+def test_a_dcgan_draws_digits_that_are_recognised_and_no_class_is_rare():
+    """acgan, 10,000 samples: at least 95% recognised, every class between 5% and 20%, after 15 minutes of two cores."""
+    row = json.loads((RESULTS / "gan_losses.json").read_text())["figures"]["rows"]["acgan"]
+    assert row["many samples"]["n"] == 10_000 and row["seconds"] <= 900
+    assert row["many samples"]["recognised"]["value"] >= 0.95
+    assert row["many samples"]["rarest"] >= 0.05 and row["many samples"]["commonest"] <= 0.20
+
+
+def test_every_gan_loss_makes_better_digits_than_a_gaussian_and_keeps_its_promise():
+    figures = json.loads((RESULTS / "gan_losses.json").read_text())["figures"]
+    rows, floor = figures["rows"], figures["context"]
+    assert set(rows) == set(LOSSES)
+    assert not [name for name, row in rows.items() if "diverged" in row]
+    assert max(row["FID"]["value"] for row in rows.values()) < floor["PCA-Gaussian, n = 2000"]["FID"]["value"]
+    assert min(row["FID"]["value"] for row in rows.values()) > floor["training images, n = 2000"]["FID"]["value"]
+    assert min(rows["cgan"]["asked"], rows["acgan"]["asked"]) > 0.9
+    assert rows["infogan"]["asked"] > 0.3, "of codes that never saw a label; guessing would be right once in ten"
+    assert rows["began"]["energy ratio"] == pytest.approx(rows["began"]["gamma"], rel=0.2)
+
+
+def test_truncated_latents_trade_variety_for_quality():
+    """Deck 000, "Trick 2: Truncation": precision up, recall down as the threshold falls."""
+    row = json.loads((RESULTS / "gan_losses.json").read_text())["figures"]["rows"]["acgan"]
+    cuts = [row, *(row[f"truncated at {tau:g}"] for tau in (2, 1, 0.5, 0.25))]
+    precision, recall = ([cut[score]["value"] for cut in cuts] for score in ("precision", "recall"))
+    assert precision[:3] == sorted(precision[:3]) and precision[2] > precision[0] + 0.1
+    assert recall == sorted(recall, reverse=True) and recall[2] < 0.5 * recall[0]
+
+
+def test_the_page_on_gans_shows_the_measured_tables():
+    page = (README.parent / "docs" / "gan.md").read_text()
+    record = json.loads((RESULTS / "gan_losses.json").read_text())
+    assert gan_losses.table(record["figures"]["rows"], record["figures"]["context"]) in page
+    assert record["command"] in page
+    tricks = {}
+    for data in gan.BASE:
+        record = json.loads((RESULTS / f"gan_{data}.json").read_text())
+        assert record["command"] in page
+        tricks |= record["figures"]
+    assert gan.table(tricks) in page
+    assert len(tricks) == len(gan.TRICKS) * 5, "three seeds of the ring, one of the grid and of digits"
+
+
+def test_labels_find_every_mode_and_penalties_most():
+    """The ablation on points: what docs/gan.md says of it."""
+    ring, grid = (json.loads((RESULTS / f"gan_{data}.json").read_text())["figures"] for data in ("ring8", "grid25"))
+
+    def modes(rows, trick):
+        return [row["modes"] for cell, row in rows.items() if f", {trick}, seed" in cell]
+
+    assert max(modes(ring, "nothing")) < 8 and max(modes(grid, "nothing")) < 25
+    for trick in ("labels (cgan)", "all"):
+        assert min(modes(ring, trick)) == 8 and min(modes(grid, trick)) == 25
+    for trick in ("instance noise 0.3", *(name for name in gan.TRICKS if name.startswith("gradient penalty"))):
+        assert min(modes(ring, trick)) == 8
+    for rows in (ring, grid):
+        near = {cell.split(", seed")[0].split(", ", 1)[1]: row["near"] for cell, row in rows.items()}
+        assert near["labels (cgan)"] > 0.98 and near["all but labels"] < near["all"] / 2
 
 
 @pytest.mark.slow
