@@ -68,6 +68,7 @@ def angles(x, frequencies, a):
 
 @jit
 def sinusoids_rows(first, last, x, frequencies, y):
+    """Of rows first..last."""
     m = frequencies.shape[1]
     a = np.empty(m)
     for i in range(first, last):
@@ -81,6 +82,7 @@ def sinusoids_rows(first, last, x, frequencies, y):
 
 @jit
 def sinusoids_grad_rows(first, last, g, x, frequencies, dx):
+    """dx of rows first..last; da is the gradient of the angles."""
     m = frequencies.shape[1]
     a, da = np.empty(m), np.empty(m)
     for i in range(first, last):

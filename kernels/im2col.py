@@ -97,6 +97,7 @@ def forward_samples(first, last, x, w, bias, y, stride, padding, dilation):
 
 
 def input_grad_samples(first, last, dy, w, dx, stride, padding, dilation):
+    """dx of the samples first..last, as many at a time as stay in the cache."""
     weights, k = w.reshape(-1, w.shape[3]), w.shape[3]
     for a, b in blocks(first, last, dy, weights):
         g = dy[a:b].reshape(-1, k)

@@ -176,6 +176,7 @@ def uniform_positions(seed, position, high, shift, scale, u):
 
 @jit
 def normal_positions(seed, position, high, z):
+    """Fill z with the normal numbers from `position` on, a block at a time."""
     words, normals = np.empty((4, BLOCK), np.uint32), np.empty((4, BLOCK))
     for start in range(0, len(z), BLOCK):
         block = z[start : start + BLOCK]

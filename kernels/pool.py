@@ -118,6 +118,7 @@ def window(i, size, stride, padding, n):
 
 @jit
 def max_pool2d_samples(first, last, x, size, stride, padding, y, cell):
+    """y and cell of the samples first..last."""
     _, h, w, c = x.shape
     for i in range(first, last):
         for row in range(y.shape[1]):
@@ -147,6 +148,7 @@ def max_pool2d_grad_samples(first, last, dy, cell, dx):
 
 @jit
 def avg_pool2d_samples(first, last, x, size, stride, padding, y):
+    """y of the samples first..last; an area counts padding too."""
     _, h, w, c = x.shape
     total, area = np.empty(c), size[0] * size[1]
     for i in range(first, last):
@@ -166,6 +168,7 @@ def avg_pool2d_samples(first, last, x, size, stride, padding, y):
 
 @jit
 def avg_pool2d_grad_samples(first, last, dy, size, stride, padding, dx):
+    """dx of the samples first..last."""
     _, h, w, c = dx.shape
     share = dx.dtype.type(1 / (size[0] * size[1]))
     for i in range(first, last):

@@ -91,6 +91,7 @@ def resize_grad_numba(dy, size, mode):
 
 @jit
 def resize_samples(first, last, x, row, row_weight, column, column_weight, y):
+    """Add to y, samples first..last, what each pair of taps reads."""
     for n in range(first, last):
         for i in range(y.shape[1]):
             for j in range(y.shape[2]):
@@ -103,6 +104,7 @@ def resize_samples(first, last, x, row, row_weight, column, column_weight, y):
 
 @jit
 def resize_grad_samples(first, last, dy, row, row_weight, column, column_weight, dx):
+    """Add to dx, samples first..last, where each pair of taps has read."""
     for n in range(first, last):
         for i in range(dy.shape[1]):
             for j in range(dy.shape[2]):

@@ -123,6 +123,7 @@ def largest(x, i, length):
 
 @jit
 def softmax_rows(first, last, x, y):
+    """y of rows first..last."""
     for i in range(first, last):
         top, total = largest(x, i, x.shape[1]), x.dtype.type(0)
         for j in range(x.shape[1]):
@@ -135,6 +136,7 @@ def softmax_rows(first, last, x, y):
 
 @jit
 def softmax_grad_rows(first, last, g, y, dx):
+    """dx of rows first..last."""
     for i in range(first, last):
         mean = y.dtype.type(0)  # of g under y
         for j in range(y.shape[1]):
@@ -145,6 +147,7 @@ def softmax_grad_rows(first, last, g, y, dx):
 
 @jit
 def log_softmax_rows(first, last, x, y):
+    """y of rows first..last."""
     for i in range(first, last):
         top, total = largest(x, i, x.shape[1]), x.dtype.type(0)
         for j in range(x.shape[1]):
