@@ -20,6 +20,7 @@ from minigen.models.gan.mlp import (
     MLPGenerator,
     ShiftGenerator,
 )
+from minigen.models.gan.upsampling import UpsamplingEncoder, UpsamplingGenerator
 from minigen.models.latent import cos_sin, lerp, slerp, truncated_normal, truncated_variance
 from minigen.random import Generator
 from minigen.tensor import Tensor
@@ -189,12 +190,15 @@ def test_an_mlp_makes_points_or_bounded_images():
 
 
 @pytest.mark.parametrize("power", [1, 2])
-@pytest.mark.parametrize("kind", ["mlp", "dcgan"])
+@pytest.mark.parametrize("kind", ["mlp", "dcgan", "upsampling"])
 def test_the_energys_gradient_goes_through_both_ends_of_the_difference(kind, power):
     """Finite differences of |x - decoder(encoder(x))|: with x detached as a target they would not agree."""
     g = Generator(0)
     if kind == "mlp":
         shape, encoder, decoder = (2,), MLPEncoder((2,), 2, g, width=8), MLPGenerator(2, (2,), g, width=8)
+    elif kind == "upsampling":
+        shape = (12, 12, 1)
+        encoder, decoder = UpsamplingEncoder(shape, 3, g, channels=2), UpsamplingGenerator(3, shape, g, channels=2)
     else:
         shape = (28, 28, 1)
         encoder = DCGANEncoder(shape, 3, g, channels=2, norm="none")
@@ -206,6 +210,33 @@ def test_the_energys_gradient_goes_through_both_ends_of_the_difference(kind, pow
     assert verdict.score.data.min() >= 0
     assert verdict.code.shape[0] == 2
     check_grads(lambda x: judge(x).score, [x], order=1, samples=1)
+
+
+@pytest.mark.parametrize(("side", "channels"), [(6, 1), (28, 1), (32, 3), (64, 1)])
+def test_upsampling_networks_make_and_encode_images_of_many_sizes(side, channels):
+    shape, g = (side, side, channels), Generator(0)
+    x = UpsamplingGenerator(5, shape, g, channels=4)(Tensor(normal(2, 5)))
+    assert x.shape == (2, *shape)
+    assert UpsamplingEncoder(shape, 3, g, channels=4)(x).shape == (2, 3)
+
+
+def test_the_decoder_of_began_has_no_bounds_and_the_generator_has():
+    """Twice the numbers of the last layer, twice the image: nothing behind them is flat, as tanh would be."""
+    z = Tensor(100 * normal(3, 5))
+    assert np.abs(UpsamplingGenerator(5, (28, 28, 1), Generator(0), channels=4)(z).data).max() <= 1
+    decoder = UpsamplingGenerator(5, (28, 28, 1), Generator(0), channels=4, bounded=False)
+    before = decoder(z).data
+    assert np.abs(before).max() > 1
+    for parameter in (decoder.output.weight, decoder.output.bias):
+        parameter.data[...] *= 2
+        parameter.version += 1
+    np.testing.assert_allclose(decoder(z).data, 2 * before, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(28, 32, 1), (36, 36, 1), (25, 25, 1), (2,)])
+def test_upsampling_refuses_what_it_cannot_halve(shape):
+    with pytest.raises(ValueError, match="halved down to 8 pixels"):
+        UpsamplingGenerator(5, shape, Generator(0))
 
 
 def test_an_energy_of_another_power_is_refused():

@@ -557,6 +557,9 @@ def test_pictures_come_from_the_averaged_weights():
         ({"g_norm": "group", "width": 20}, "width must be a multiple of 8 for g_norm group, got 20"),
         ({"d_norm": "group", "width": 20}, "width must be a multiple of 8 for d_norm group, got 20"),
         ({"data": "mnist", "arch": "dcgan", "d_norm": "group", "channels": 12}, "channels must be a multiple of 8"),
+        ({"arch": "upsampling", "loss": "began"}, "arch upsampling makes images, but ring8 has points: use arch mlp"),
+        ({"data": "mnist", "arch": "upsampling"}, "arch upsampling is for energies, ebgan and began, but loss is"),
+        ({"data": "mnist", "loss": "began", "arch": "auto", "d_norm": "batch"}, "d_norm must be none for arch upsamp"),
         ({"arch": "shift", "minibatch_std": True}, "minibatch_std must be false for arch shift"),
         ({"arch": "shift", "g_norm": "layer"}, "g_norm must be none for arch shift, .*, got layer"),
         ({"arch": "shift", "d_norm": "spectral"}, "d_norm must be none for arch shift, .*, got spectral"),
@@ -581,6 +584,18 @@ def test_open_settings_follow_the_loss_and_the_architecture():
     steps = {name: GANTraining(config(loss=name), (2,)).critic_steps for name in ("hinge", "wgan", "wgan-gp")}
     assert steps == {"hinge": 1, "wgan": 5, "wgan-gp": 5}
     assert GANTraining(config(loss="wgan-gp", penalty="none", d_norm="spectral"), (2,)).penalty is None
+
+
+def test_the_architecture_follows_the_data_and_the_loss_unless_it_is_named():
+    assert config(arch="auto").architecture == "mlp"
+    assert GANConfig().architecture == "dcgan"
+    assert GANConfig(loss="began").architecture == "upsampling"
+    assert GANConfig(loss="began", arch="dcgan").architecture == "dcgan"
+
+
+def test_only_the_decoder_of_began_is_without_bounds():
+    task = GANTraining(GANConfig(loss="began", channels=4, latent=4, bottleneck=4), (28, 28, 1))
+    assert task.G.bounded and not task.D.decoder.bounded
 
 
 def test_a_batch_of_one_trains_where_nothing_compares_samples():

@@ -18,9 +18,10 @@ from ..models.gan.mlp import (
     ShiftGenerator,
 )
 from ..models.gan.penalties import PENALTIES
+from ..models.gan.upsampling import UpsamplingEncoder, UpsamplingGenerator
 from .config import Settings, TrainConfig, setting
 
-ARCHITECTURES = ("dcgan", "mlp", "shift")
+ARCHITECTURES = ("dcgan", "upsampling", "mlp", "shift")
 
 
 def all_data_sets():
@@ -54,9 +55,13 @@ class GANConfig(TrainConfig):
     pull_away: float = setting(0.1, "ebgan: weight of the pull-away term", at_least=0)
     gamma: float = setting(0.5, "began: energy of generated samples over that of data", at_least=1e-12, at_most=1)
 
-    arch: str = setting("dcgan", "networks; shift: deck 000's toy x* = z + theta", choices=ARCHITECTURES)
+    arch: str = setting(
+        "auto",
+        "networks; auto: mlp for points, upsampling for began, else dcgan; shift: deck 000's toy x* = z + theta",
+        choices=("auto", *ARCHITECTURES),
+    )
     latent: int = setting(64, "numbers in z", at_least=1)
-    channels: int = setting(32, "dcgan: channels at the highest resolution", at_least=1)
+    channels: int = setting(32, "dcgan, upsampling: channels at the highest resolution", at_least=1)
     width: int = setting(128, "mlp: width of a layer", at_least=1)
     depth: int = setting(3, "mlp: hidden layers", at_least=1)
     bottleneck: int = setting(32, "ebgan, began: numbers in the autoencoder's code", at_least=1)
@@ -78,10 +83,15 @@ class GANConfig(TrainConfig):
 
     def _conflicts(self):
         """(whether, what to say) for settings that do not go together."""
-        loss, points, shift = LOSSES[self.loss], self.data in TOY_SETS, self.arch == "shift"
+        loss, arch, points = LOSSES[self.loss], self.architecture, self.data in TOY_SETS
+        shift, images = arch == "shift", arch in ("dcgan", "upsampling")
         plain = not (loss.is_energy or loss.guesses or loss.given_labels)
-        yield points and self.arch == "dcgan", f"arch dcgan makes images, but {self.data} has points: use arch mlp"
+        yield points and images, f"arch {arch} makes images, but {self.data} has points: use arch mlp"
         yield not points and shift, f"arch shift makes points, but {self.data} has images: use arch mlp"
+        yield (
+            arch == "upsampling" and not loss.is_energy,
+            f"arch upsampling is for energies, ebgan and began, but loss is {self.loss}: use arch dcgan",
+        )
         yield shift and not plain, f"arch shift has neither classes nor an autoencoder, but {self.loss} needs them"
         for name in ("label_smoothing", "label_flips"):
             wrong = getattr(self, name) > 0 and not loss.has_targets
@@ -105,11 +115,14 @@ class GANConfig(TrainConfig):
             "batch_size must be at least 2 for ebgan, which compares codes with each other, got 1",
         )
         yield shift and self.minibatch_std, "minibatch_std must be false for arch shift, which has no layer for it"
-        size = "channels" if self.arch == "dcgan" else "width"
+        size = "channels" if images else "width"
         for name, norm in (("g_norm", self.generator_norm), ("d_norm", self.discriminator_norm)):
-            yield shift and norm != "none", f"{name} must be none for arch shift, which has no layer for it, got {norm}"
             yield (
-                norm == "batch" and self.arch == "mlp" and self.batch_size == 1,
+                arch in ("shift", "upsampling") and norm != "none",
+                f"{name} must be none for arch {arch}, which has no layer for it, got {norm}",
+            )
+            yield (
+                norm == "batch" and arch == "mlp" and self.batch_size == 1,
                 f"batch_size must be at least 2 for {name} batch, got 1",
             )
             yield (
@@ -124,12 +137,18 @@ class GANConfig(TrainConfig):
         return LOSSES[self.loss].penalty if self.penalty == "own" else self.penalty
 
     @property
+    def architecture(self):
+        if self.arch != "auto":
+            return self.arch
+        return "mlp" if self.data in TOY_SETS else "upsampling" if self.loss == "began" else "dcgan"
+
+    @property
     def generator_norm(self):
-        return self.g_norm if self.g_norm != "auto" else "batch" if self.arch == "dcgan" else "none"
+        return self.g_norm if self.g_norm != "auto" else "batch" if self.architecture == "dcgan" else "none"
 
     @property
     def discriminator_norm(self):
-        if self.d_norm != "auto" or self.arch != "dcgan":
+        if self.d_norm != "auto" or self.architecture != "dcgan":
             return "none" if self.d_norm == "auto" else self.d_norm
         return "batch" if self.uses_penalty == "none" else "layer"
 
@@ -165,20 +184,29 @@ def make_networks(config, shape, generator):
 
     Raises ValueError for images of a size that the architecture cannot make.
     """
-    if config.arch == "shift":
+    arch, loss, given = config.architecture, LOSSES[config.loss], config.given_classes
+    if arch == "shift":
         return ShiftGenerator(shape), LinearDiscriminator(shape, generator), shape[0]
-    loss, given = LOSSES[config.loss], config.given_classes
-    dcgan = config.arch == "dcgan"
+    if arch == "upsampling":
+        g = UpsamplingGenerator(config.latent, shape, generator, config.channels)
+        decoder = UpsamplingGenerator(config.bottleneck, shape, generator, config.channels, bounded=False)
+        encoder = UpsamplingEncoder(shape, config.bottleneck, generator, config.channels)
+        return g, AutoencoderDiscriminator(encoder, decoder, power_of(config)), config.latent
+    dcgan = arch == "dcgan"
     size = {"channels": config.channels} if dcgan else {"width": config.width, "depth": config.depth}
     make_g = DCGANGenerator if dcgan else MLPGenerator
     g = make_g(config.latent, shape, generator, **size, norm=config.generator_norm, classes=given)
     norm = config.discriminator_norm
     if loss.is_energy:
-        make_encoder, power = DCGANEncoder if dcgan else MLPEncoder, 1 if config.loss == "began" else 2
-        encoder = make_encoder(shape, config.bottleneck, generator, **size, norm=norm)
+        encoder = (DCGANEncoder if dcgan else MLPEncoder)(shape, config.bottleneck, generator, **size, norm=norm)
         decoder = make_g(config.bottleneck, shape, generator, **size, norm=norm)
-        return g, AutoencoderDiscriminator(encoder, decoder, power), config.latent
+        return g, AutoencoderDiscriminator(encoder, decoder, power_of(config)), config.latent
     told, guessed = given if loss.given_labels else 0, given if loss.guesses else 0
     make_d = DCGANDiscriminator if dcgan else MLPDiscriminator
     d = make_d(shape, generator, **size, norm=norm, minibatch_std=config.minibatch_std, classes=told, guesses=guessed)
     return g, d, config.latent
+
+
+def power_of(config):
+    """Of the error that is the energy: 1, the mean absolute error, for began, and 2, the mean square, for ebgan."""
+    return 1 if config.loss == "began" else 2
