@@ -58,12 +58,20 @@ def test_the_main_job_takes_at_most_five_minutes_and_half_its_samples_are_recogn
 
 def test_guidance_makes_samples_show_the_class_that_was_asked_for():
     """Unguided it is chance, 1 in 10; each scale below 4 is surer than the one before, at the price of variety."""
-    figures = json.loads((RESULTS / "guidance.json").read_text())["figures"]
+    record = json.loads((RESULTS / "guidance.json").read_text())
+    figures = record["figures"]
     rows = [figures[f"scale {scale}"] for scale in ("0", "0.5", "1", "2", "4")]
     assert abs(rows[0]["accuracy"] - 0.1) < 4 * (0.1 * 0.9 / figures["samples"]) ** 0.5
     assert all(a["accuracy"] < b["accuracy"] for a, b in zip(rows, rows[1:]))
     assert all(a["spread"] > b["spread"] for a, b in zip(rows, rows[1:]))
-    assert rows[-1]["accuracy"] > 0.8
+    assert rows[2]["accuracy"] > 0.7 and rows[-1]["accuracy"] > 0.95 and figures["training"]["steps"] == 1500
+    page = (README.parent / "docs" / "editing.md").read_text()
+    assert record["command"] in page
+    for row in rows:
+        assert (
+            "{accuracy:.1%} ± {0:.1f} | {recognised:.1%} | {spread:.3f} |".format(100 * row["standard error"], **row)
+            in page
+        )
 
 
 def test_the_likelihoods_of_vae_and_iwae_are_near_the_published_ones():
