@@ -8,7 +8,7 @@
     acgan           the same scores of 10,000 samples, and of n with truncated latents
     context         what a score means at its n: training images (the floor), and a PCA-Gaussian
 
-began has networks of its own, half as wide, and a slower discriminator: with DCGAN's it collapses (docs/gan.md).
+began has networks of its own, half as wide, and a slower generator: with DCGAN's it collapses (docs/gan.md).
 
 Every row is one training in a run folder of its own: it can be interrupted, and a finished one is not done again. What
 is scored is the moving average of the generator's weights at the last step. The rate was chosen in trials of 800 steps
@@ -48,15 +48,7 @@ ROWS = {
     **{name: {"loss": name} for name in LOSSES},
     "wgan": {"loss": "wgan", "steps": 600},  # of the generator, each after five of the critic
     "wgan-gp": {"loss": "wgan-gp", "steps": 600},
-    "began": {
-        "loss": "began",
-        "arch": "upsampling",
-        "channels": 16,
-        "bottleneck": 64,
-        "d_lr": 3e-4,
-        "gamma": 1.0,
-        "steps": 4000,
-    },
+    "began": {"loss": "began", "arch": "upsampling", "channels": 16, "bottleneck": 64, "lr": 5e-4, "gamma": 1.0},
 }
 TRUNCATION = (2.0, 1.0, 0.5, 0.25)
 SHOWN = ("FID", "precision", "recall", "recognised")
