@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import bound, gan, gan_losses, score_checks, scores, studies
+from benchmarks import bound, ddim_table, gan, gan_losses, score_checks, scores, studies
 from benchmarks.report import RESULTS, table
 from minigen.models.gan.losses import LOSSES
 
@@ -72,6 +72,29 @@ def test_guidance_makes_samples_show_the_class_that_was_asked_for():
             "{accuracy:.1%} ± {0:.1f} | {recognised:.1%} | {spread:.3f} |".format(100 * row["standard error"], **row)
             in page
         )
+
+
+def test_more_steps_help_and_the_larger_noise_needs_most_of_them():
+    """Deck 003's table: what docs/metrics.md says of ours, and where it is not the paper's."""
+    record = json.loads((RESULTS / "ddim_table.json").read_text())
+    figures = record["figures"]
+    assert figures["n"] == 2000 and set(figures["cells"]) == {
+        ddim_table.name_of(*cell) for cell in ddim_table.cells(ddim_table.STEPS)
+    }
+    fid = {name: cell["FID"]["value"] for name, cell in figures["cells"].items()}
+
+    def row(noise, *steps):
+        return [fid[f"{noise}, {count} steps"] for count in steps]
+
+    for noise in ddim_table.NOISE:
+        few, some, many = row(noise, 10, 20, 50)
+        assert few > some > many
+    larger, none, one = (row(noise, 10, 20, 50, 100) for noise in ("sigma-hat", "eta = 0", "eta = 1"))
+    assert larger[0] > 1.5 * none[0] and larger[1] > none[1], "the larger noise is worst in few steps"
+    assert larger[2] < none[2] and row("sigma-hat", 1000) < row("eta = 0", 1000), "and better than none in many"
+    assert all(a < b for a, b in zip(one, none)), "not so in the paper, where eta = 1 is worse than 0"
+    page = (README.parent / "docs" / "metrics.md").read_text()
+    assert ddim_table.table(figures) in page and record["command"] in page
 
 
 def test_the_likelihoods_of_vae_and_iwae_are_near_the_published_ones():
