@@ -46,6 +46,7 @@ BASE = {
 }
 ROWS = {
     **{name: {"loss": name} for name in LOSSES},
+    "infogan": {"loss": "infogan", "latent": 4},  # so little noise that the code has to tell the digits apart
     "wgan": {"loss": "wgan", "steps": 600},  # of the generator, each after five of the critic
     "wgan-gp": {"loss": "wgan-gp", "steps": 600},
     "began": {"loss": "began", "arch": "upsampling", "channels": 16, "bottleneck": 64, "lr": 5e-4, "gamma": 1.0},
