@@ -192,7 +192,7 @@ def test_every_gan_loss_makes_better_digits_than_a_gaussian_and_keeps_its_promis
     assert max(row["FID"]["value"] for row in rows.values()) < floor["PCA-Gaussian, n = 2000"]["FID"]["value"]
     assert min(row["FID"]["value"] for row in rows.values()) > floor["training images, n = 2000"]["FID"]["value"]
     assert min(rows["cgan"]["asked"], rows["acgan"]["asked"]) > 0.9
-    assert rows["infogan"]["asked"] > 0.3, "of codes that never saw a label; guessing would be right once in ten"
+    assert rows["infogan"]["asked"] > 0.6, "of codes that never saw a label; guessing would be right once in ten"
     assert rows["began"]["energy ratio"] == pytest.approx(rows["began"]["gamma"], rel=0.2)
     assert rows["began"]["recall"]["value"] > 0.1, "with DCGAN's networks it was 0: a few kinds of blobs"
     assert max(rows, key=lambda name: rows[name]["FID"]["value"]) == "began" and 0.4 < rows["began"]["commonest"] < 0.6
