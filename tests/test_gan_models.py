@@ -198,7 +198,8 @@ def test_the_energys_gradient_goes_through_both_ends_of_the_difference(kind, pow
         shape, encoder, decoder = (2,), MLPEncoder((2,), 2, g, width=8), MLPGenerator(2, (2,), g, width=8)
     elif kind == "upsampling":
         shape = (12, 12, 1)
-        encoder, decoder = UpsamplingEncoder(shape, 3, g, channels=2), UpsamplingGenerator(3, shape, g, channels=2)
+        encoder = UpsamplingEncoder(shape, 3, g, channels=2)
+        decoder = UpsamplingGenerator(3, shape, g, channels=2, bounded=False)
     else:
         shape = (28, 28, 1)
         encoder = DCGANEncoder(shape, 3, g, channels=2, norm="none")
@@ -221,7 +222,7 @@ def test_upsampling_networks_make_and_encode_images_of_many_sizes(side, channels
 
 
 def test_the_decoder_of_began_has_no_bounds_and_the_generator_has():
-    """Twice the numbers of the last layer, twice the image: nothing behind them is flat, as tanh would be."""
+    """Twice the numbers of the last layer, twice the image: it is linear there, as the paper's is."""
     z = Tensor(100 * normal(3, 5))
     assert np.abs(UpsamplingGenerator(5, (28, 28, 1), Generator(0), channels=4)(z).data).max() <= 1
     decoder = UpsamplingGenerator(5, (28, 28, 1), Generator(0), channels=4, bounded=False)

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -595,7 +596,8 @@ def test_the_architecture_follows_the_data_and_the_loss_unless_it_is_named():
 
 def test_only_the_decoder_of_began_is_without_bounds():
     task = GANTraining(GANConfig(loss="began", channels=4, latent=4, bottleneck=4), (28, 28, 1))
-    assert task.G.bounded and not task.D.decoder.bounded
+    assert task.G.bounded and not task.D.decoder.bounded and task.D.power == 1
+    assert GANTraining(replace(task.config, loss="ebgan", arch="upsampling"), (28, 28, 1)).D.power == 2
 
 
 def test_a_batch_of_one_trains_where_nothing_compares_samples():

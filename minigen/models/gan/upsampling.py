@@ -3,11 +3,10 @@
     generator, decoder   z -> 7x7 -> 14x14 -> 28x28             linear; then at each size a 3x3 convolution, leaky ReLU
     encoder              28x28 -> 14x14 -> 7x7 -> code          4x4 convolutions of stride 2, leaky ReLU; linear last
 
-Where the decoder ends in tanh, the mean absolute error of digits, which are mostly black, drives it to -1 everywhere:
-there tanh is flat, and no gradient leads back. So only the generator, whose samples are to be images, has a tanh. Norms
-would tie the energies of a batch together; He's weights keep the signal's size in their place.
-
-Generator and decoder are otherwise of one kind, as in the paper; its ELU is a leaky ReLU here, its outputs are linear.
+Generator and decoder are of one kind, as in the paper, but for the end: the paper's are both linear, and so is the
+decoder here; the generator, whose samples are to be images, ends in tanh (on digits it learned faster so). Batch norm
+would tie the energies of a batch together; He's weights keep the signal's size in its place. The paper's ELU is a
+leaky ReLU here.
 
 Shapes   z (N, latent) -> images (N, H, W, C), in [-1, 1] where bounded;   images -> codes (N, bottleneck)
 Source   Berthelot et al., 2017, section 3.5 and figure 1; deck 004, table, row BEGAN
@@ -40,7 +39,7 @@ def sides(shape):
 class UpsamplingGenerator(nn.Module):
     """z, made 7x7 pixels by a linear layer and doubled until it is an image.   z (N, latent) -> (N, H, W, C)
 
-    bounded   end in tanh: for a generator. The autoencoder's decoder must not
+    bounded   end in tanh: for a generator. The autoencoder's decoder is linear at its end
     """
 
     def __init__(self, latent, shape, generator, channels=32, bounded=True):
