@@ -1,4 +1,5 @@
-"""Memory that is used again: fresh pages from the system cost as much as the memory-bound work on them."""
+"""Memory that begins with a cache line, and is used again: fresh pages from the system cost as much as the memory-bound
+work on them."""
 
 import ctypes
 import math
@@ -10,6 +11,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 import numpy as np
+
+
+def aligned(shape, dtype):
+    """An array of whatever was there, which begins with a cache line.
+
+    A vector of 16 floats that lies across the border of two lines is read, and written, as two.
+    """
+    return _whole_lines(math.prod(shape) * np.dtype(dtype).itemsize).view(dtype).reshape(shape)
 
 
 def scratch(name, shape, dtype):
@@ -48,7 +57,7 @@ def derived(name, weights, shape, dtype):
     key = name, id(weights)
     filled = key in kept
     if not filled:  # an array that passes, such as a group's part of the weights, takes its entry along when it goes
-        kept[key] = np.empty(shape, dtype), weakref.ref(weights, lambda _: kept.pop(key, None))
+        kept[key] = aligned(shape, dtype), weakref.ref(weights, lambda _: kept.pop(key, None))
     return kept[key][0], filled
 
 
@@ -59,7 +68,7 @@ def _in_huge_pages(size):
     """Memory in pages of 2 MB where the system has them: loops that write to 36 places at once, as Winograd's do,
     touch more pages of 4 kB than a processor remembers the addresses of."""
     if size < HUGE_PAGE or not hasattr(mmap, "MADV_HUGEPAGE"):
-        return np.empty(size, np.uint8)
+        return _whole_lines(size)
     pages = mmap.mmap(-1, size + HUGE_PAGE)
     pages.madvise(mmap.MADV_HUGEPAGE)
     memory = np.frombuffer(pages, np.uint8)
@@ -67,6 +76,14 @@ def _in_huge_pages(size):
     return memory[start : start + size]
 
 
+def _whole_lines(size):
+    """size bytes, the first of which begins a cache line."""
+    memory = np.empty(size + LINE, np.uint8)
+    start = -memory.__array_interface__["data"][0] % LINE
+    return memory[start : start + size]
+
+
+LINE = 64  # bytes
 HUGE_PAGE = 1 << 21
 _scratch = threading.local()
 

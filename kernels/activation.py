@@ -22,6 +22,7 @@ from functools import partial
 import numpy as np
 
 from ._cuda_elements import over_elements_cuda
+from ._memory import aligned
 from ._numba import jit
 from ._threads import parallel
 from .simd.transcendental import erfc, exp, log1p, logistic, tanh
@@ -121,7 +122,7 @@ def over_elements(loop, outputs=1):
     """
 
     def kernel(*given):
-        new = [np.empty_like(given[0]) for _ in range(outputs)]
+        new = [aligned(given[0].shape, given[0].dtype) for _ in range(outputs)]
         flat = [a.reshape(-1) if isinstance(a, np.ndarray) else a for a in (*given, *new)]
 
         def share(first, last):

@@ -11,6 +11,7 @@ positions. Operations call these for large arrays only (LARGE in minigen/ops/ele
 
 import numpy as np
 
+from ._memory import aligned
 from ._numba import jit
 from ._threads import parallel
 
@@ -45,7 +46,7 @@ def contiguous_numpy(x):
 
 def add_numba(a, b):
     """The arrays as flat vectors, of which each thread takes a stretch."""
-    y = np.empty(a.shape, np.result_type(a, b))
+    y = aligned(a.shape, np.result_type(a, b))
     parallel(a.size, share_of_sum, a.reshape(-1), b.reshape(-1), y.reshape(-1), grain=GRAIN)
     return y
 
@@ -54,21 +55,21 @@ def sum_positions_numba(x):
     """In two stages: blocks of positions in x's dtype, then the blocks' sums in float64."""
     n, p, c = x.shape
     blocks = -(-p // BLOCK)
-    sums = np.empty((n, blocks, c), x.dtype)
+    sums = aligned((n, blocks, c), x.dtype)
     parallel(n * blocks, block_sums, x, sums, grain=1 + GRAIN // (BLOCK * max(c, 1)))
     return sums.sum(axis=1, dtype=np.float64).astype(x.dtype)
 
 
 def concatenate_numba(*arrays):
     """A thread joins some of the rows."""
-    y = np.empty((len(arrays[0]), sum(a.shape[1] for a in arrays)), np.result_type(*arrays))
+    y = aligned((len(arrays[0]), sum(a.shape[1] for a in arrays)), np.result_type(*arrays))
     parallel(len(y), share_of_rows, arrays, y, grain=1 + GRAIN // max(y.shape[1], 1))
     return y
 
 
 def contiguous_numba(x):
     """A thread copies a stretch of the first axis."""
-    y = np.empty(x.shape, x.dtype)
+    y = aligned(x.shape, x.dtype)
     parallel(len(x), share_of_copy, x, y, grain=1 + GRAIN * len(x) // max(x.size, 1))
     return y
 

@@ -21,6 +21,7 @@ Source   Vaswani et al., Attention Is All You Need, 2017, eq. 1; Dao et al., Fla
 
 import numpy as np
 
+from ._memory import aligned
 from ._numba import jit, numba
 from ._threads import parallel
 from .attention_cuda import attention_cuda, attention_grad_cuda  # noqa: F401  (dispatch finds all dialects here)
@@ -87,14 +88,14 @@ SCORES = 1 << 15  # numbers in a block of scores, for 16 queries at least; backw
 def attention_numba(q, k, v, mask):
     """o and lse; a mask that all samples or all heads share is not copied for each."""
     n, length, heads, _ = q.shape
-    o, lse = np.empty((*q.shape[:3], v.shape[3]), q.dtype), np.empty((n, heads, length), q.dtype)
+    o, lse = aligned((*q.shape[:3], v.shape[3]), q.dtype), aligned((n, heads, length), q.dtype)
     parallel(n * heads, attention_heads, q, k, v, _rows_of(mask, k), o, lse)
     return o, lse
 
 
 def attention_grad_numba(do, q, k, v, mask, lse):
     """dq, dk and dv; nothing but these and lse outlives a block of queries."""
-    gradients = np.empty_like(q), np.empty_like(k), np.empty_like(v)
+    gradients = aligned(q.shape, q.dtype), aligned(k.shape, k.dtype), aligned(v.shape, v.dtype)
     parallel(q.shape[0] * q.shape[2], attention_grad_heads, do, q, k, v, _rows_of(mask, k), lse, *gradients)
     return gradients
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from . import _cuda
 from ._cuda import empty, i32, launch, real
+from ._memory import aligned
 from ._numba import jit
 from ._threads import parallel
 from ._versions import check_shapes, floats
@@ -66,7 +67,7 @@ def batch_norm_numba(x, gamma, beta, eps):
     offset = total / p
     var = np.maximum(square / p - offset**2, 0)
     mu, scale = (guess + offset).astype(x.dtype), (gamma / np.sqrt(var + eps)).astype(x.dtype)
-    y = np.empty((p, c), x.dtype)
+    y = aligned((p, c), x.dtype)
     parallel(blocks(x), normalise_blocks, *map(np.ravel, (x, y)), c, *map(repeated, (mu, scale, beta)))
     return y, mu, var.astype(x.dtype)
 
@@ -77,7 +78,7 @@ def batch_norm_grad_numba(dy, x, gamma, mu, rstd):
     dbeta, product = over_blocks(product_blocks, dy, x, repeated(mu))
     dgamma, scale = product * rstd, gamma * rstd
     a, b = (scale * dbeta / p).astype(x.dtype), (scale * rstd * dgamma / p).astype(x.dtype)
-    dx = np.empty((p, c), x.dtype)
+    dx = aligned((p, c), x.dtype)
     parallel(blocks(x), project_blocks, *map(np.ravel, (dy, x, dx)), c, *map(repeated, (mu, scale, a, b)))
     return dx, dgamma.astype(x.dtype), dbeta.astype(x.dtype)
 

@@ -23,6 +23,7 @@ Source   Wu and He, Group Normalization, ECCV 2018, eq. 1 to 7; deck 002, "Netwo
 import numpy as np
 
 from ._cuda import C_NAMES, empty, i32, launch, real
+from ._memory import aligned
 from ._numba import jit
 from ._threads import parallel
 from ._versions import check_shapes, choose, float32_only, floats, pack
@@ -85,7 +86,7 @@ SPARSE = 16  # one row in so many is read for the first guess of the mean
 def group_norm_numba(x, gamma, beta, groups, eps, silu):
     """Samples as flat vectors, so that a row may hold several positions."""
     n, p, c = x.shape
-    y, mu, rstd = np.empty((n, p * c), x.dtype), np.empty((n, groups), x.dtype), np.empty((n, groups), x.dtype)
+    y, mu, rstd = aligned((n, p * c), x.dtype), aligned((n, groups), x.dtype), aligned((n, groups), x.dtype)
     parallel(n, group_norm_samples, x.reshape(n, p * c), repeated(gamma), repeated(beta), c, eps, silu, y, mu, rstd)
     return y.reshape(x.shape), mu, rstd
 
@@ -93,7 +94,7 @@ def group_norm_numba(x, gamma, beta, groups, eps, silu):
 def group_norm_grad_numba(dy, x, gamma, beta, mu, rstd, silu):
     """dx, dgamma and dbeta, from the same flat samples."""
     n, p, c = x.shape
-    dx, dgamma, dbeta = np.empty((n, p * c), x.dtype), np.zeros((n, c)), np.zeros((n, c))
+    dx, dgamma, dbeta = aligned((n, p * c), x.dtype), np.zeros((n, c)), np.zeros((n, c))
     given = dy.reshape(n, p * c), x.reshape(n, p * c), repeated(gamma), repeated(beta), mu, rstd
     parallel(n, group_norm_grad_samples, *given, silu, dx, dgamma, dbeta)
     # One sum a sample, added up in the order of the samples: the result does not depend on the threads.

@@ -13,7 +13,7 @@ Source   Chellapilla, Puri and Simard, High Performance Convolutional Neural Net
 
 import numpy as np
 
-from ._memory import scratch
+from ._memory import aligned, scratch
 from ._numba import jit
 from ._threads import get_num_threads, parallel, shares
 from .matmul import single_threaded_blas
@@ -64,7 +64,7 @@ def turned_padding(w_shape, padding):
 def gather_rows(x, w, bias, size, stride, padding, dilation):
     """y = rows of x's windows @ w + bias"""
     single_threaded_blas()
-    y = np.empty((x.shape[0], *size, w.shape[3]), x.dtype)
+    y = aligned((x.shape[0], *size, w.shape[3]), x.dtype)
     parallel(len(x), forward_samples, x, w, bias, y, stride, padding, dilation)
     return y
 

@@ -20,7 +20,7 @@ Source   Dukhan, The Indirect Convolution Algorithm, 2019; Shi et al. 2016 (phas
 
 import numpy as np
 
-from ._memory import scratch
+from ._memory import aligned, scratch
 from ._numba import jit, numba
 from ._threads import get_num_threads, parallel, shares
 from .im2col import is_pointwise
@@ -37,7 +37,7 @@ PIXELS = 128  # summed in registers before the sums are put back
 
 def indirect_numba(x, w, bias, size, stride, padding, dilation):
     """y: one phase, of all the taps."""
-    y = np.empty((len(x), *size, w.shape[3]), np.float32)
+    y = aligned((len(x), *size, w.shape[3]), np.float32)
     taps = [(i * dilation[0] - padding[0], j * dilation[1] - padding[1], t) for t, (i, j) in positions(w)]
     over_taps(x, packed(w), taps, bias, y, size, (0, 0), (1, 1), stride)
     return y
@@ -45,7 +45,7 @@ def indirect_numba(x, w, bias, size, stride, padding, dilation):
 
 def indirect_input_grad_numba(dy, w, size, stride, padding, dilation):
     """dx, phase by phase."""
-    dx = np.empty((len(dy), *size, w.shape[2]), np.float32)
+    dx = aligned((len(dy), *size, w.shape[2]), np.float32)
     weights = packed(turned(w))
     for phase in np.ndindex(stride):
         taps = []
@@ -73,7 +73,7 @@ def indirect_weight_grad_numba(x, dy, window, stride, padding, dilation):
     shape = len(pieces), len(taps), -(-k // (2 * LANES)), -(-c // ROWS), ROWS, 2 * LANES
     sums = scratch("sums", shape, np.float32)
     parallel(len(pieces), share_of_pixels, pieces, x, dy, np.array(taps), stride, sums)
-    dw = np.empty((len(taps), c, k), np.float32)
+    dw = aligned((len(taps), c, k), np.float32)
     parallel(len(taps) * c, collect_rows, sums, dw, grain=1 + 2**14 // k)
     return dw.reshape(*window, c, k)
 

@@ -14,6 +14,7 @@ Source   Ba, Kiros and Hinton, Layer Normalization, 2016, eq. 4; the gradient is
 import numpy as np
 
 from ._cuda import blocks, empty, i32, launch, real
+from ._memory import aligned
 from ._numba import jit
 from ._threads import parallel
 from ._versions import check_shapes, floats
@@ -51,7 +52,7 @@ BLOCK = 64  # rows that share one partial sum for dgamma and dbeta
 
 def layer_norm_numba(x, gamma, beta, eps):
     """Three sweeps over a row, which stays in the cache."""
-    y, mu, rstd = np.empty_like(x), np.empty(len(x), x.dtype), np.empty(len(x), x.dtype)
+    y, mu, rstd = aligned(x.shape, x.dtype), aligned((len(x),), x.dtype), aligned((len(x),), x.dtype)
     parallel(len(x), layer_norm_rows, x, gamma, beta, eps, y, mu, rstd)
     return y, mu, rstd
 
@@ -59,7 +60,7 @@ def layer_norm_numba(x, gamma, beta, eps):
 def layer_norm_grad_numba(dy, x, gamma, mu, rstd):
     """Likewise; a block of rows adds to sums of its own."""
     blocks = -(-len(x) // BLOCK)
-    dx, (dgamma, dbeta) = np.empty_like(x), np.zeros((2, blocks, x.shape[1]), x.dtype)
+    dx, (dgamma, dbeta) = aligned(x.shape, x.dtype), np.zeros((2, blocks, x.shape[1]), x.dtype)
     parallel(blocks, layer_norm_grad_blocks, dy, x, gamma, mu, rstd, dx, dgamma, dbeta)
     # The blocks do not depend on the number of threads, so neither does the order of this sum.
     return dx, *(a.sum(axis=0, dtype=np.float64).astype(x.dtype) for a in (dgamma, dbeta))

@@ -19,6 +19,7 @@ from functools import cache
 
 import numpy as np
 
+from ._memory import aligned
 from ._threads import get_num_threads, parallel, shares
 from .arithmetic import sum_positions_numba
 
@@ -49,7 +50,7 @@ FEWEST = 128  # rows or columns of a part
 def matmul_numba(a, b):
     """Two matrices are cut into parts; a stack is shared matrix by matrix, unless it is small."""
     leading = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    y = np.empty((*leading, a.shape[-2], b.shape[-1]), np.result_type(a, b))
+    y = aligned((*leading, a.shape[-2], b.shape[-1]), np.result_type(a, b))
     if not leading:
         multiply([(a, b, y, None)])
     elif y.size * a.shape[-1] <= SMALL:
@@ -64,14 +65,14 @@ def matmul_numba(a, b):
 
 def linear_numba(x, w, bias):
     """A product with a bias, in parts."""
-    y = np.empty((len(x), w.shape[1]), np.result_type(x, w))
+    y = aligned((len(x), w.shape[1]), np.result_type(x, w))
     multiply([(x, w, y, bias)])
     return y
 
 
 def linear_grad_numba(g, x, w, needs):
     """The parts of dx and dW are given out together, so that threads wait for each other once."""
-    dx, dw = np.empty(x.shape, x.dtype), np.empty(w.shape, w.dtype)
+    dx, dw = aligned(x.shape, x.dtype), aligned(w.shape, w.dtype)
     products = (g, w.T, dx, None), (x.T, g, dw, None)
     multiply([product for product, need in zip(products, needs) if need])
     db = sum_positions_numba(g[None])[0] if needs[2] else None
@@ -89,7 +90,7 @@ def multiply(products):
     for a, b, y, bias in products:
         if a.shape[1] > 8 * max(y.shape):
             stretches = shares(a.shape[1], get_num_threads())
-            sums = np.empty((len(stretches), *y.shape), y.dtype)
+            sums = aligned((len(stretches), *y.shape), y.dtype)
             parts += [(a[:, i:j], b[i:j], part, None) for (i, j), part in zip(stretches, sums)]
             by_depth.append((sums, y, bias))
         elif len(y) >= y.shape[1]:

@@ -26,7 +26,7 @@ Source   Vaidyanathan, Multirate Systems and Filter Banks, 1993 (polyphase); Win
 
 import numpy as np
 
-from ._memory import scratch
+from ._memory import aligned, scratch
 from ._numba import jit, numba
 from ._threads import get_num_threads, parallel
 from .simd.gemm import product
@@ -58,7 +58,7 @@ def fits_polyphase(dtype, w_shape, stride, padding, dilation):
 def polyphase_numba(x, w, bias, size):
     """y: at each point, the four phases together are one product of depth 4 C."""
     k = w.shape[3]
-    y = np.empty((len(x), *size, k), np.float32)
+    y = aligned((len(x), *size, k), np.float32)
     bias = np.zeros((1, k), np.float32) if bias is None else bias.reshape(-1, k)
     tiles, per_block = cut_into_blocks(len(x), size, 2, 4 * x.shape[3] + k)
     parallel(-(-tiles // per_block), share_of_results, x, points_of_filters(w, True), bias, y, tiles, per_block)
@@ -67,7 +67,7 @@ def polyphase_numba(x, w, bias, size):
 
 def polyphase_input_grad_numba(dy, w, size):
     """dx: a product for each point and phase."""
-    dx = np.empty((len(dy), *size, w.shape[2]), np.float32)
+    dx = aligned((len(dy), *size, w.shape[2]), np.float32)
     tiles, per_block = cut_into_blocks(len(dy), size, 4, 4 * sum(w.shape[2:]))
     u = points_of_filters(turned(w), False)
     parallel(-(-tiles // per_block), share_of_gradients, dy, u, dx, tiles, per_block)

@@ -17,6 +17,7 @@ import numpy as np
 
 from ._cuda import C_NAMES, blocks, contiguous, empty, i32, launch, zeros
 from ._cuda_channels import over_channels
+from ._memory import aligned
 from ._numba import jit
 from ._threads import parallel
 from ._versions import check_shapes, choose, floats
@@ -83,7 +84,7 @@ def _windows(x, size, stride, padding, **how):
 def max_pool2d_numba(x, size, stride, padding):
     """y and cell, without a copy of the windows."""
     shape = _pooled_shape(x, size, stride, padding)
-    y, cell = np.empty(shape, x.dtype), np.empty(shape, np.int32)
+    y, cell = aligned(shape, x.dtype), aligned(shape, np.int32)
     parallel(len(x), max_pool2d_samples, x, size, stride, padding, y, cell)
     return y, cell
 
@@ -97,7 +98,7 @@ def max_pool2d_grad_numba(dy, cell, image):
 
 def avg_pool2d_numba(x, size, stride, padding):
     """y, without a copy of the windows; sums in float64."""
-    y = np.empty(_pooled_shape(x, size, stride, padding), x.dtype)
+    y = aligned(_pooled_shape(x, size, stride, padding), x.dtype)
     parallel(len(x), avg_pool2d_samples, x, size, stride, padding, y)
     return y
 

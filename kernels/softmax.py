@@ -18,6 +18,7 @@ from math import prod
 import numpy as np
 
 from ._cuda import C_NAMES, blocks, empty, i32, launch
+from ._memory import aligned
 from ._numba import jit, numba
 from ._threads import parallel
 from ._versions import check_shapes, choose, float32_only, floats
@@ -66,7 +67,7 @@ GRAIN = 1 << 12  # elements that are worth a thread
 
 def _over_rows(worker, *arrays):
     """A new array like the first, with worker(first, last, *arrays, new) run over all arrays as (rows, K)."""
-    new = np.empty_like(arrays[0])
+    new = aligned(arrays[0].shape, arrays[0].dtype)
     rows, k = prod(new.shape[:-1]), new.shape[-1]
     parallel(rows, worker, *[a.reshape(rows, k) for a in (*arrays, new)], grain=1 + GRAIN // (k + 1))
     return new

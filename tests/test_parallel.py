@@ -175,6 +175,14 @@ def test_a_wrong_number_of_threads_is_refused(monkeypatch, count):
         minigen.set_num_threads(count)
 
 
+def test_memory_for_vectors_begins_with_a_cache_line():
+    sizes = [1, 100, 1 << 12, 1 << 18, 1 << 20]  # beyond 2 MB scratch comes in huge pages
+    held = [_memory.aligned((size, 3), np.float32) for size in sizes]
+    held += [_memory.scratch(f"line {size}", (size,), np.float32) for size in sizes]
+    assert [memory.ctypes.data % 64 for memory in held] == [0] * len(held)
+    assert all(memory.flags.c_contiguous and memory.flags.writeable for memory in held)
+
+
 def test_scratch_memory_is_kept_and_belongs_to_its_thread():
     first = _memory.scratch("test", (4, 5), np.float32)
     assert _memory.scratch("test", (2, 3), np.float64).ctypes.data == first.ctypes.data
