@@ -13,9 +13,9 @@ where * is elementwise, so that for every one of the 36 points f the sum over ch
 All three products of convolution have this form (the transforms are linear; transposing them is all there is to do):
 
     input gradient    the convolution of dy with the filter turned by 180 degrees, C and K exchanged, padding 2 - pad
-    weight gradient   dw = G^T [ sum over tiles of V[f]^T (A dy A^T)[f] ] G
+    weight gradient   dw = the sum over blocks of tiles of  G^T [ V[f]^T (A dy A^T)[f] ] G
 
-The tiles are worked off in blocks so small that V and M never leave the core's L2 cache. A block is a few *runs*, or
+The tiles are worked off in blocks so small that V and M can stay in the core's L2 cache. A block is a few *runs*, or
 lines of tiles; winograd_tiles.py reads and writes them.
 
 Price    the transforms multiply by up to 8 and cancel: float32 errors near 1e-5 of the largest result, against
@@ -29,25 +29,18 @@ from math import gcd
 
 import numpy as np
 
-from ._memory import derived, scratch
+from ._memory import aligned, derived, scratch
 from ._numba import jit, numba
 from ._threads import get_num_threads, parallel, shares
 from .simd.gemm import product
-from .simd.winograd_transforms import (
-    A_T,
-    B_T,
-    G,
-    add_vector,
-    filter_to_points,
-    points_to_filter,
-)
-from .winograd_tiles import fill_strip, place_of, place_of_run, read_gradient, read_points, vectors_of, write_result
+from .simd.winograd_transforms import A_T, B_T, G, add_points_to_filter, filter_to_points
+from .winograd_tiles import fill_strip, place_of_run, read_gradient, read_points, write_result
 
 if numba is not None:
     from .simd.vector import BYTES, LANES
 
-CACHE = 1 << 20  # bytes of V and M together: half of a core's L2 cache leaves room for U
-SUMS_CACHE = 1 << 20  # bytes of dU that stay in that cache; more of it is read again for every block
+CACHE = 1 << 21  # bytes of a core's L2 cache
+TILES = 32  # of a block: with 128 channels in and out, V and M take 1.2 MB of that
 ALL = np.arange(36)  # the planes; upsample_conv.py does without some of them, which are 0
 GAP = 16  # floats between the 36 planes of V, M and U: a power of two apart, they would share the same few cache sets
 
@@ -90,11 +83,12 @@ def winograd_numba(x, w, bias, padding, residual=None, planes=ALL):
     """y. planes: those of the 36 whose products do not vanish."""
     n, h, width, c = x.shape
     k = w.shape[3]
-    y = np.empty((n, h + 2 * padding[0] - 2, width + 2 * padding[1] - 2, k), np.float32)
+    y = aligned((n, h + 2 * padding[0] - 2, width + 2 * padding[1] - 2, k), np.float32)
     u = transformed_filters(w)
     bias = np.zeros((1, k), np.float32) if bias is None else bias.reshape(-1, k)
     residual = y[:0] if residual is None else residual
-    runs, length, per_block = cut_into_runs(y.shape, CACHE // (36 * 4 * (c + k)))
+    # Every block reads all of U. Where that comes from beyond the cache, there are fewer blocks, twice as large.
+    runs, length, per_block = cut_into_runs(y.shape, TILES if u.nbytes < CACHE else 2 * TILES)
     parallel(-(-runs // per_block), share_of_blocks, x, u, bias, residual, y, planes, *padding, runs, length, per_block)
     return y
 
@@ -105,23 +99,23 @@ def winograd_input_grad_numba(dy, w, padding, planes=ALL):
 
 
 def winograd_weight_grad_numba(x, dy, padding, planes=ALL):
-    """dw: a thread sums dU over a piece of the blocks; the pieces are added afterwards."""
+    """dw: a thread sums over a piece of the blocks; the pieces are added afterwards."""
     c, k = x.shape[3], dy.shape[3]
     dw = np.zeros((3, 3, c, k), np.float32)
-    runs, length, per_block = cut_into_runs(dy.shape, 32 if 36 * 4 * c * k <= SUMS_CACHE else 64)
+    runs, length, per_block = cut_into_runs(dy.shape, TILES)
     if runs == 0:
         return dw
     pieces = np.array(shares(-(-runs // per_block), get_num_threads()))
-    du = scratch("du", (len(pieces), 36, rounded(c, 8), rounded(k, LANES)), np.float32)
-    parallel(len(pieces), share_of_pieces, pieces, x, dy, du, planes, *padding, runs, length, per_block)
-    parallel(c, filter_grad_rows, du, dw, grain=1 + 2**12 // k)  # adds the pieces in their order
+    sums = scratch("sums", (len(pieces), 9, c, rounded(k, LANES)), np.float32)
+    parallel(len(pieces), share_of_pieces, pieces, x, dy, sums, planes, *padding, runs, length, per_block)
+    parallel(c, add_pieces, sums, dw, grain=1 + 2**12 // k)
     return dw
 
 
 def turned(w):
     """The filters turned by 180 degrees, input and output channels exchanged: (KH, KW, C, K) -> (KH, KW, K, C)."""
     kh, kw, c, k = w.shape
-    result = np.empty((kh * kw, k, c), w.dtype)
+    result = aligned((kh * kw, k, c), w.dtype)
     parallel(kh * kw, turn_positions, w.reshape(kh * kw, c, k), result, grain=1 + 2**14 // max(c * k, 1))
     return result.reshape(kh, kw, k, c)
 
@@ -143,17 +137,16 @@ def rounded(number, step):
 
 
 def cut_into_runs(y_shape, tiles):
-    """(runs in all, tiles in a run, runs in a block) for blocks of about so many tiles, 16 at least and 64 at most,
-    or fewer where there would not be a block for every thread."""
+    """(runs in all, tiles in a run, runs in a block) for blocks of about so many tiles, as many for every thread."""
     n, p, q, _ = y_shape
-    most = min(max(tiles, 16), 64)
     across = -(-q // 4)
-    runs_across = -(-across // most)
+    runs_across = -(-across // tiles)
     length = -(-across // runs_across)
     runs = n * -(-p // 4) * runs_across
-    per_block = max(1, min(most // length, -(-runs // (2 * get_num_threads()))))
+    blocks = rounded(-(-runs * length // tiles), get_num_threads())
+    per_block = -(-runs // max(blocks, 1))
     whole = 8 // gcd(length, 8)  # so many runs make up eights of tiles, as the product wants them
-    return runs, length, per_block // whole * whole or per_block
+    return runs, length, per_block // whole * whole or max(per_block, 1)
 
 
 def share_of_blocks(first, last, x, u, bias, residual, y, planes, ph, pw, runs, length, per_block):
@@ -168,17 +161,18 @@ def share_of_blocks(first, last, x, u, bias, residual, y, planes, ph, pw, runs, 
     forward_blocks(first, last, x, u, bias, residual, y, planes, ph, pw, runs, length, per_block, strip, v, m, patch)
 
 
-def share_of_pieces(first, last, pieces, x, dy, du, planes, ph, pw, runs, length, per_block):
+def share_of_pieces(first, last, pieces, x, dy, sums, planes, ph, pw, runs, length, per_block):
     """weight_grad_pieces with scratch memory of this thread's own."""
-    c, k = du.shape[2:]
+    c, k, tiles = rounded(x.shape[3], 8), sums.shape[3], length * per_block
     strip = scratch("strip", (6, (4 * length + 2) * x.shape[3]), np.float32)
-    v, g = (scratch(name, (36, length * per_block * size + GAP), np.float32) for name, size in (("v", c), ("m", k)))
-    if (c, k) != (x.shape[3], dy.shape[3]):  # the channels that were added to round up
-        v[:], g[:] = 0, 0
+    widths = {"v": tiles * c, "m": tiles * k, "u of a panel": c * 2 * LANES}
+    v, g, du = (scratch(name, (36, width + GAP), np.float32) for name, width in widths.items())
     patch = scratch("patch", (4, 4, dy.shape[3]), np.float32)
     if len(planes) < 36:
-        du[first:last] = 0
-    weight_grad_pieces(first, last, pieces, x, dy, du, planes, ph, pw, runs, length, per_block, strip, v, g, patch)
+        du[:] = 0
+    weight_grad_pieces(
+        first, last, pieces, x, dy, sums, planes, ph, pw, runs, length, per_block, strip, v, g, du, patch
+    )
 
 
 @jit
@@ -209,10 +203,16 @@ def forward_blocks(first, last, x, u, bias, residual, y, planes, ph, pw, runs, l
 
 
 @jit
-def weight_grad_pieces(first, last, pieces, x, dy, du, planes, ph, pw, runs, length, per_block, strip, v, g, patch):
-    """dU of the pieces first..last: points of x and of dy, a product a plane."""
-    c, k = du.shape[2], du.shape[3]
+def weight_grad_pieces(
+    first, last, pieces, x, dy, sums, planes, ph, pw, runs, length, per_block, strip, v, g, du, patch
+):
+    """sums[piece] = dw of the pieces first..last: points of x and of dy; then, a panel of output channels at a time, a
+    product a plane, and its taps G^T dU G. These are summed up: they are a quarter of dU, which would leave the cache
+    between one block and the next."""
+    c, k = (x.shape[3] + 7) // 8 * 8, sums.shape[3]
     for piece in range(first, last):
+        total = sums[piece]
+        total[:] = 0
         for block in range(pieces[piece, 0], pieces[piece, 1]):
             tiles = 0
             for run in range(block * per_block, min(runs, (block + 1) * per_block)):
@@ -222,9 +222,20 @@ def weight_grad_pieces(first, last, pieces, x, dy, du, planes, ph, pw, runs, len
                     read_points(strip, t, x.shape[3], v, tiles + t, c)
                     read_gradient(dy, n, top, left + 4 * t, patch, g, tiles + t, k)
                 tiles += length
-            for f in planes:
-                sums, going_on = du[piece, f].ctypes.data, block > pieces[piece, 0]
-                product(v[f].ctypes.data, 4, 4 * c, g[f].ctypes.data, 4 * k, sums, 4 * k, c, k, tiles, going_on)
+            for at in range(0, k, 2 * LANES):
+                wide = min(2 * LANES, k - at)
+                for f in planes:
+                    product(
+                        v[f].ctypes.data, 4, 4 * c, g[f].ctypes.data + 4 * at, 4 * k, du[f].ctypes.data, 2 * BYTES,
+                        c, wide, tiles, False,
+                    )  # fmt: skip
+                for row in range(x.shape[3]):
+                    for column in range(0, wide, LANES):
+                        source = du.ctypes.data + 4 * (2 * LANES * row + column)
+                        target = total.ctypes.data + row * total.strides[1] + 4 * (at + column)
+                        add_points_to_filter(
+                            source, 6 * du.strides[0], du.strides[0], target, 3 * total.strides[0], total.strides[0]
+                        )
 
 
 # ---------------------------------------------------------------- CPU: filters
@@ -243,20 +254,15 @@ def filter_rows(first, last, w, u):
 
 
 @jit
-def filter_grad_rows(first, last, du, dw):
-    """dw = G^T dU G for the input channels first..last, dU being the sum over the pieces, added up in place."""
-    c, k = dw.shape[2], dw.shape[3]
-    plane = du.strides[1]
+def add_pieces(first, last, sums, dw):
+    """dw of the input channels first..last: the pieces in their order."""
     for row in range(first, last):
-        start = du.ctypes.data + row * du.strides[2]
-        for piece in range(1, len(du)):
-            for f in range(36):
-                for at in range(0, du.strides[2], BYTES):
-                    add_vector(start + piece * du.strides[0] + f * plane + at, start + f * plane + at)
-        for vector in range(vectors_of(k)):
-            at = place_of(vector, k)
-            target = dw.ctypes.data + 4 * row * k + at
-            points_to_filter(start + at, 6 * plane, plane, target, 3 * 4 * c * k, 4 * c * k)
+        for tap in range(9):
+            for at in range(dw.shape[3]):
+                total = sums[0, tap, row, at]
+                for piece in range(1, len(sums)):
+                    total += sums[piece, tap, row, at]
+                dw[tap // 3, tap % 3, row, at] = total
 
 
 @jit

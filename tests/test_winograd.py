@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from other_processor import run_without, shorter_vectors
 
-from minigen.kernels import _memory, conv, upsample_conv, winograd
+from minigen.kernels import _memory, _threads, conv, upsample_conv, winograd
 from minigen.kernels._numba import numba
 from minigen.kernels.simd.winograd_transforms import A_T, B_T
 from minigen.random import Generator
@@ -90,6 +90,16 @@ def test_lines_longer_than_a_block_are_cut_into_runs():
     assert runs > 1 and length < 301 / 4
     for name, error in three_errors(1, 3, 301, 256, 256, (1, 1)).items():
         assert error < ERRORS[name], name
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("shape", [(32, 8, 8, 256), (32, 16, 16, 128), (32, 32, 32, 64), (1, 32, 32, 64)])
+def test_every_thread_gets_as_many_blocks(monkeypatch, shape, threads):
+    monkeypatch.setattr(_threads, "_number_of_threads", threads)
+    for tiles in (winograd.TILES, 2 * winograd.TILES):
+        runs, length, per_block = winograd.cut_into_runs(shape, tiles)
+        assert runs % per_block == 0 and runs // per_block % threads == 0
+        assert length * per_block % 8 == 0 and length * per_block <= tiles
 
 
 @given(h=st.integers(1, 9), w=st.integers(3, 9), pad=st.tuples(st.integers(1, 2), st.integers(0, 2)))

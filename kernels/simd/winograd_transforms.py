@@ -52,8 +52,8 @@ def from_points(v, matrix, values):
     ]
 
 
-def transform(one_axis, matrix, size):
-    """A recipe: size x size vectors, transformed along both axes.
+def transform(one_axis, matrix, size, adding=False):
+    """A recipe: size x size vectors, transformed along both axes, and stored at the target or added to it.
 
     line, pixel: bytes from one to the next at the source and at the target.
     """
@@ -63,7 +63,7 @@ def transform(one_axis, matrix, size):
         for row in zip(*columns):
             address = target
             for value in one_axis(v, matrix, list(row)):
-                v.store(value, address)
+                v.store(value + v.load(address) if adding else value, address)
                 address = v.at(address, target_pixel)
             target = v.at(target, target_line)
 
@@ -86,7 +86,7 @@ def read_columns(v, one_axis, matrix, size, source, source_line, source_pixel):
 image_to_points = transform(to_points, B_T, 6)
 gradient_to_points = transform(to_points, A, 4)
 filter_to_points = transform(to_points, G, 3)
-points_to_filter = transform(from_points, G_T, 6)
+add_points_to_filter = transform(from_points, G_T, 6, adding=True)
 
 
 def result(v, source, source_line, source_pixel, target, target_line, target_pixel, offset, residual=None):
@@ -114,9 +114,3 @@ def points_to_image(v, source, source_line, source_pixel, target, target_line, t
 def points_to_image_and_add(v, source, source_line, source_pixel, target, target_line, target_pixel, offset, residual):
     """The same with a residual."""
     result(v, source, source_line, source_pixel, target, target_line, target_pixel, offset, residual)
-
-
-@vectors
-def add_vector(v, source, target):
-    """One vector at the target += that at the source."""
-    v.store(v.load(source) + v.load(target), target)
