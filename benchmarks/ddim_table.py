@@ -5,11 +5,14 @@
     sigma-hat  ancestral sampling over the same levels with sigma^2 = 1 - alpha_bar_t / alpha_bar_s, which is beta_t
                where every level is visited: the larger noise of DDPM (Song et al. 2021, section 5, the deck's DDPM row)
 
+The network is that of a run, or the exact one for some of its training images: with that, all error is the sampler's.
+
 Every cell draws n images from the same seed and scores them against the same n test images; the floor is n training
 images against these. A cell is kept as soon as it is done: a table that was stopped goes on where it was.
 
 Source   Song, Meng and Ermon, DDIM, 2021, table 1; deck 003 "From DDPM to DDIM". Theirs is CIFAR-10 under Inception's
-         features at n = 50,000: compare the shape, not the numbers.
+         features at n = 50,000: compare the shape, not the numbers. The exact network: Karras et al., Elucidating the
+         Design Space of Diffusion-Based Generative Models, 2022, appendix B.3
 """
 
 import hashlib
@@ -18,8 +21,12 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
+from minigen.data import to_model_range
+from minigen.diffusion.process import GaussianDiffusion
+from minigen.diffusion.samplers import ddim_sample, ddpm_sample
 from minigen.metrics import scores
 from minigen.random import Generator
 
@@ -72,6 +79,44 @@ def name_of(noise, steps):
 
 def scored(images, test, n):
     return {name: asdict(score) for name, score in scores(images, test, Generator(0), n).items()}
+
+
+class ExactNetwork:
+    """What a perfect training on the m points x_i would end at; it samples as a trained model does.
+
+    x_t is then a mixture of m Gaussians, N(a x_i, b^2), with a = sqrt(alpha_bar_t) and b = sqrt(1 - alpha_bar_t):
+
+        E[x0 | x_t] = sum_i p_i x_i      p = softmax_i (a <x_t, x_i> - a^2 |x_i|^2 / 2) / b^2
+        eps = (x_t - a E[x0 | x_t]) / b
+
+    images (m, H, W, C), whole numbers 0 ... 255   schedule: a run's
+    """
+
+    def __init__(self, schedule, images):
+        self.process, self.shape = GaussianDiffusion(schedule), images.shape[1:]
+        self.points = to_model_range(images).reshape(len(images), -1)
+        self.half_squares = (self.points**2).sum(axis=1) / 2
+        self.networks = {"exact": self}
+
+    def state_dict(self):
+        return {"points": self.points}
+
+    def __call__(self, x, t):
+        a, b = self.process.signal[t[0]], self.process.noise[t[0]]
+        flat = x.reshape(len(x), -1)
+        p = (a * (flat @ self.points.T) - a**2 * self.half_squares) / b**2
+        p = np.exp(p - p.max(axis=1, keepdims=True))
+        x0 = (p / p.sum(axis=1, keepdims=True)) @ self.points
+        return ((flat - a * x0) / b).reshape(x.shape).astype(x.dtype)
+
+    def sample(self, n, seed=0, sampler="ddim", batch_size=250, **settings):
+        """-> n images (n, H, W, C). settings: those of the sampler."""
+        draw, generator = {"ddim": ddim_sample, "ddpm": ddpm_sample}[sampler], Generator(seed)
+        sizes = [min(batch_size, n - done) for done in range(0, n, batch_size)]
+        starts = [(size, *self.shape) for size in sizes]
+        return np.concatenate(
+            [draw(self.process, self, start, generator, clip_x0=True, **settings) for start in starts]
+        )
 
 
 def digest(model):

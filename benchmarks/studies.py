@@ -136,14 +136,14 @@ def bound(run):
 @click.argument("run", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--n", default=2000, show_default=True, type=click.IntRange(4), help="images in every cell")
 @click.option("--steps", default="10,20,50,100,1000", show_default=True, help="columns, separated by commas")
+@click.option("--exact", type=click.IntRange(1), help="in place of RUN's network, the exact one for so many images")
 @click.option(
     "--out",
-    default=RESULTS / "ddim_table.json",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="where the figures are kept, cell by cell  [default: benchmarks/results/ddim_table.json]",
+    help="where the figures are kept, cell by cell  [default: benchmarks/results/ddim_table.json, or ..._exact.json]",
 )
 @click.option("--picture", type=click.Path(path_type=Path), help="also draw the table there")
-def ddim_table(run, n, steps, out, picture):
+def ddim_table(run, n, steps, exact, out, picture):
     """FID against sampling steps and noise (deck 003) for the DDPM in the folder RUN. Goes on if it was stopped."""
     from minigen.data import load as load_data
     from minigen.train import held_out, load
@@ -158,6 +158,9 @@ def ddim_table(run, n, steps, out, picture):
             f"--steps must lie between 1 and {model.process.T}, the model's noise levels, got {steps}"
         )
     train, test = load_data(model.config.data, model.config.data_dir).images, held_out(run).images
+    out = out or RESULTS / ("ddim_table_exact.json" if exact else "ddim_table.json")
+    if exact:
+        model = harness.ExactNetwork(model.process.schedule, train[:exact])
     try:
         figures = harness.measure(
             model, train, test, n, columns, harness.begun(out), lambda found: write_record(out, found),

@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from scipy.special import logsumexp
 
 from benchmarks import ddim_table, studies
 from minigen.data import load, to_model_range
+from minigen.diffusion.schedules import make_schedule
 from minigen.random import Generator
 
 SCORE = {"value": 1.25, "low": 1.0, "high": 1.5, "n": 20}
@@ -83,6 +85,36 @@ def test_other_weights_or_another_n_do_not_go_into_one_table(digits):
         run(Drawing(), digits, begun, [], n=30)
     with pytest.raises(ValueError, match="weights"):
         run(Drawing(), digits, {**begun, "weights": "of another"}, [])
+
+
+def test_the_exact_network_is_the_gradient_of_the_log_density_of_the_noised_points():
+    """eps = -b grad ln q(x_t), with q the mixture of Gaussians that the points become; the gradient by differences."""
+    exact = ddim_table.ExactNetwork(
+        make_schedule("cosine", 100), np.array([0, 90, 255, 40], np.uint8).reshape(2, 1, 2, 1)
+    )
+    x = np.array([[0.3, -0.5], [-0.1, 0.9]])
+    for level in (5, 40, 90):
+        a, b = exact.process.signal[level], exact.process.noise[level]
+
+        def log_density(x, a=a, b=b):
+            return logsumexp(-((x[:, None] - a * exact.points) ** 2).sum(axis=2) / (2 * b**2), axis=1)
+
+        h = 1e-5 * np.eye(2)
+        gradient = np.stack([(log_density(x + e) - log_density(x - e)) / 2e-5 for e in h], axis=1)
+        eps = exact(x.reshape(2, 1, 2, 1), np.array([level, level])).reshape(2, 2)
+        np.testing.assert_allclose(eps, -b * gradient, rtol=1e-6, atol=1e-6)
+
+
+def test_the_exact_network_draws_its_own_points(digits):
+    exact = ddim_table.ExactNetwork(make_schedule("cosine", 1000), digits[0][:20])
+    for noise in ddim_table.NOISE.values():
+        drawn = exact.sample(12, seed=3, steps=100, batch_size=5, **noise).reshape(12, 1, -1)
+        distances = ((drawn - exact.points) ** 2).mean(axis=2)
+        assert distances.min(axis=1).max() < 1e-3
+        assert len(set(distances.argmin(axis=1))) > 4
+    assert ddim_table.digest(exact) != ddim_table.digest(
+        ddim_table.ExactNetwork(make_schedule("cosine", 9), digits[0][1:21])
+    )
 
 
 def test_the_table_and_the_picture_show_what_was_measured(tmp_path):
