@@ -74,27 +74,54 @@ def test_guidance_makes_samples_show_the_class_that_was_asked_for():
         )
 
 
+def ddim_record(name):
+    """A record of deck 003's table, and {noise: {steps: FID}}."""
+    record = json.loads((RESULTS / f"{name}.json").read_text())
+    fid = {}
+    for cell, found in record["figures"]["cells"].items():
+        noise, steps = cell.removesuffix(" steps").split(", ")
+        fid.setdefault(noise, {})[int(steps)] = found["FID"]
+    assert list(fid) == list(ddim_table.NOISE) and record["figures"]["n"] == 2000
+    page = (README.parent / "docs" / "metrics.md").read_text()
+    assert ddim_table.table(record["figures"]) in page and record["command"] in page
+    return record, fid
+
+
 def test_more_steps_help_and_the_larger_noise_needs_most_of_them():
     """Deck 003's table: what docs/metrics.md says of ours, and where it is not the paper's."""
-    record = json.loads((RESULTS / "ddim_table.json").read_text())
-    figures = record["figures"]
-    assert figures["n"] == 2000 and set(figures["cells"]) == {
-        ddim_table.name_of(*cell) for cell in ddim_table.cells(ddim_table.STEPS)
-    }
-    fid = {name: cell["FID"]["value"] for name, cell in figures["cells"].items()}
+    record, fid = ddim_record("ddim_table")
+    assert set(record["figures"]["cells"]) == {ddim_table.name_of(*cell) for cell in ddim_table.cells(ddim_table.STEPS)}
+    for row in fid.values():
+        assert row[10]["value"] > row[20]["value"] > row[50]["value"]
+    larger, none = fid["sigma-hat"], fid["eta = 0"]
+    assert larger[10]["value"] > 1.5 * none[10]["value"] and larger[20]["value"] > none[20]["value"], "worst in few"
+    assert all(larger[steps]["value"] < none[steps]["value"] for steps in (50, 100, 1000)), "better than none in many"
+    etas = [name for name in fid if name.startswith("eta")]
+    for steps in (10, 20, 50, 100):
+        best = min(etas, key=lambda name, steps=steps: fid[name][steps]["value"])
+        assert best == "eta = 1", "not so in the paper, where less noise is better"
 
-    def row(noise, *steps):
-        return [fid[f"{noise}, {count} steps"] for count in steps]
 
-    for noise in ddim_table.NOISE:
-        few, some, many = row(noise, 10, 20, 50)
-        assert few > some > many
-    larger, none, one = (row(noise, 10, 20, 50, 100) for noise in ("sigma-hat", "eta = 0", "eta = 1"))
-    assert larger[0] > 1.5 * none[0] and larger[1] > none[1], "the larger noise is worst in few steps"
-    assert larger[2] < none[2] and row("sigma-hat", 1000) < row("eta = 0", 1000), "and better than none in many"
-    assert all(a < b for a, b in zip(one, none)), "not so in the paper, where eta = 1 is worse than 0"
-    page = (README.parent / "docs" / "metrics.md").read_text()
-    assert ddim_table.table(figures) in page and record["command"] in page
+def test_training_four_times_as_long_halves_the_error_and_keeps_the_order_of_the_noise():
+    _, short = ddim_record("ddim_table")
+    _, long = ddim_record("ddim_table_long")
+    for steps in (10, 20, 50, 100):
+        left = [long[noise][steps]["value"] / short[noise][steps]["value"] for noise in short]
+        assert min(left) > 0.25 and max(left) < 0.52
+        best = min(long, key=lambda name, steps=steps: long[name][steps]["value"])
+        assert best == "eta = 1"
+
+
+def test_with_the_exact_network_the_kind_of_noise_hardly_matters():
+    record, exact = ddim_record("ddim_table_exact")
+    for steps in (3, 4, 5, 10):
+        column = [row[steps] for row in exact.values()]
+        assert max(score["low"] for score in column) < min(score["high"] for score in column)
+    assert max(row[10]["value"] for row in exact.values()) < 50
+    three = [exact[f"eta = {eta}"][3]["value"] for eta in ("0", "0.2", "0.5", "1")]
+    assert three == sorted(three), "the paper's order"
+    trained = [row[10]["value"] for name in ("ddim_table", "ddim_table_long") for row in ddim_record(name)[1].values()]
+    assert round(min(trained)) == 85
 
 
 def test_the_likelihoods_of_vae_and_iwae_are_near_the_published_ones():
