@@ -165,7 +165,7 @@ def share_of_pieces(first, last, pieces, x, dy, sums, planes, ph, pw, runs, leng
     """weight_grad_pieces with scratch memory of this thread's own."""
     c, k, tiles = rounded(x.shape[3], 8), sums.shape[3], length * per_block
     strip = scratch("strip", (6, (4 * length + 2) * x.shape[3]), np.float32)
-    widths = {"v": tiles * c, "m": tiles * k, "u of a panel": c * 2 * LANES}
+    widths = {"v": tiles * c, "m": tiles * k, "du of a panel": c * 2 * LANES}
     v, g, du = (scratch(name, (36, width + GAP), np.float32) for name, width in widths.items())
     patch = scratch("patch", (4, 4, dy.shape[3]), np.float32)
     if len(planes) < 36:

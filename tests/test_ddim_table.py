@@ -113,7 +113,7 @@ def test_the_exact_network_draws_its_own_points(digits):
         assert distances.min(axis=1).max() < 1e-3
         assert len(set(distances.argmin(axis=1))) > 4
     assert ddim_table.digest(exact) != ddim_table.digest(
-        ddim_table.ExactNetwork(make_schedule("cosine", 9), digits[0][1:21])
+        ddim_table.ExactNetwork(make_schedule("cosine", 1000), digits[0][1:21])
     )
 
 

@@ -113,7 +113,7 @@ def test_training_four_times_as_long_halves_the_error_and_keeps_the_order_of_the
 
 
 def test_with_the_exact_network_the_kind_of_noise_hardly_matters():
-    record, exact = ddim_record("ddim_table_exact")
+    _, exact = ddim_record("ddim_table_exact")
     for steps in (3, 4, 5, 10):
         column = [row[steps] for row in exact.values()]
         assert max(score["low"] for score in column) < min(score["high"] for score in column)
