@@ -45,8 +45,10 @@ def test_every_task_runs_once():
     assert (done == 1).all()
 
 
+@pytest.mark.parametrize("looks", [0, _threads.LOOKS], ids=["asleep", "awake"])
 @pytest.mark.parametrize("count", [1, 2, 4])
-def test_every_task_runs_once_on_any_number_of_threads(monkeypatch, count):
+def test_every_task_runs_once_on_any_number_of_threads(monkeypatch, count, looks):
+    monkeypatch.setattr(_threads, "LOOKS", looks)
     monkeypatch.setattr(_threads, "_number_of_threads", count)
     done = np.zeros(1001, int)
 
@@ -96,32 +98,41 @@ def test_parallel_calls_may_nest_and_come_from_several_threads(monkeypatch):
     assert (done == 1).all()
 
 
-def test_a_helper_that_has_not_woken_is_not_waited_for():
-    asleep = _threads.Helper.__new__(_threads.Helper)  # with the locks of one, but no thread that could wake
-    asleep.told, asleep.done = threading.Lock(), threading.Lock()
-    asleep.told.acquire(), asleep.done.acquire()
+def test_a_helper_that_has_not_woken_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: None)  # nobody who could wake
+    asleep = _threads.Helper()
     for _ in range(2):
-        asleep.begin(lambda: pytest.fail("nobody is there to work"), set())
+        asleep.begin(lambda: pytest.fail("nobody is there to work"), None)
         assert asleep.end() is None
     assert asleep.told.locked()  # it would sleep on
 
 
+@pytest.mark.skipif(not _threads.LOOKS, reason="without Numba, or sched_yield, no thread stays awake")
+def test_who_watches_sees_the_other_side_write_long_before_he_would_give_up():
+    mine, theirs, seen = np.zeros(1, np.int64), np.zeros(1, np.int64), []
+
+    def watcher():
+        _threads.write_and_watch(mine, 1, theirs, 0, 10**9, 0)  # minutes
+        seen.append(int(theirs[0]))
+
+    thread = threading.Thread(target=watcher, daemon=True)
+    thread.start()
+    while not mine[0]:
+        time.sleep(0.001)  # it watches, and lets go of Python's lock: else this would not run on
+    theirs[0] = 7
+    thread.join(timeout=20)
+    assert seen == [7]
+
+
 @pytest.mark.skipif(_threads.current_cpu() is None, reason="the system does not say where a thread runs")
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one processor")
-def test_a_helper_moves_away_from_a_processor_that_is_taken():
-    found = []
-
-    def woken_where_another_runs():
-        helper = _threads.Helper.__new__(_threads.Helper)
-        helper.taken = {_threads.current_cpu()}
-        helper.move_away()
-        found.append((_threads.current_cpu(), helper.cpu, helper.taken))
-
-    for _ in range(20):
-        thread = threading.Thread(target=woken_where_another_runs)  # its affinity goes with it
-        thread.start()
-        thread.join()
-    assert all(now == seen and now not in taken for now, seen, taken in found)
+def test_a_helper_keeps_off_the_processor_that_it_is_called_from():
+    helper, every = _threads.Helper(), os.sched_getaffinity(os.getpid())
+    for here in [*every, *every]:
+        helper.begin(lambda: None, here)
+        helper.end()
+        assert os.sched_getaffinity(helper.thread.native_id) == every - {here}
+    assert os.sched_getaffinity(os.getpid()) == every
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
