@@ -138,6 +138,15 @@ def test_gradients(name):
 
 
 @pytest.mark.parametrize("name", CASES)
+def test_several_rows_of_an_image_are_judged_each_by_that_image(name):
+    likelihood, outputs = CASES[name]
+    rng = np.random.default_rng(4)
+    x, y = rng.integers(0, 2, (2, 2, 1, 1)).astype(float), Tensor(rng.standard_normal((6, 2, 1, outputs)))
+    found = likelihood.log_prob(x, y).data
+    assert (found == likelihood.log_prob(x[[0, 0, 0, 1, 1, 1]], y).data).all()
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_draws_have_the_probabilities_that_log_prob_states(name):
     """Mean and variance of 100,000 draws, within 5 standard errors of those that log_prob gives by summation."""
     likelihood, outputs = CASES[name]

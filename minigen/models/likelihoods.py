@@ -7,12 +7,12 @@
 
 All have the same methods. A decoder gives `outputs` numbers for each channel of a pixel.
 
-    log_prob(x, y)        ln p(x | z) in nats, summed over the pixels
+    log_prob(x, y)        ln p(x | z) in nats, summed over the pixels; of K codes an image, if y has K rows for each x
     mean(y)               the pixel to show: its mean (logistic: its median), in [0, 1] but for the Gaussian
     sample(y, generator)  a pixel drawn
     outputs_at(mean)      outputs y whose pixel has about that mean (arrays), to begin training at
 
-Shapes   x array (M, H, W, C), Tensor y (M, H, W, C * outputs) -> log_prob (M,), mean and sample (M, H, W, C)
+Shapes   x array (N, H, W, C), Tensor y (M, H, W, C * outputs), M = N K -> log_prob (M,), mean, sample (M, H, W, C)
 Source   Kingma and Welling, 2014, appendix C; Salimans et al., PixelCNN++, ICLR 2017, eq. 2 (logistic);
          decks 000, 003 and 004, VAE
 """
@@ -22,6 +22,7 @@ from math import log
 import numpy as np
 
 from .. import nn, ops
+from ..device import device_of
 from ..nn.module import Parameter
 from ..tensor import Tensor
 
@@ -50,7 +51,7 @@ class Bernoulli(nn.Module):
                 "x must hold 0 and 1 only for a Bernoulli decoder, got grey pixels, of which binary cross-entropy is "
                 "no log-likelihood: binarise them, or allow them with grey=True"
             )
-        return -ops.bce_with_logits(y, Tensor(x), "none").sum((1, 2, 3))
+        return -ops.bce_with_logits(y, Tensor(for_rows_of(y, x)), "none").sum((1, 2, 3))
 
     def mean(self, y):
         return ops.sigmoid(y)
@@ -92,7 +93,7 @@ class Gaussian(nn.Module):
         return y, ops.broadcast_to(logvar, y.shape)
 
     def log_prob(self, x, y):
-        return -ops.gaussian_nll(Tensor(x), *self.mean_and_logvar(y), "none").sum((1, 2, 3))
+        return -ops.gaussian_nll(Tensor(for_rows_of(y, x)), *self.mean_and_logvar(y), "none").sum((1, 2, 3))
 
     def mean(self, y):
         return self.mean_and_logvar(y)[0]
@@ -123,7 +124,7 @@ class DiscretisedLogistic(nn.Module):
         return mean, at_least(LEAST_LOGSCALE, raw - 2.0)
 
     def log_prob(self, x, y):
-        mean, logscale = self.mean_and_logscale(y)
+        x, (mean, logscale) = for_rows_of(y, x), self.mean_and_logscale(y)
         precision = ops.exp(-logscale)
         a, b = ((Tensor(x + x.dtype.type(half)) - mean) * precision for half in (GREY / 2, -GREY / 2))
         t = ops.tanh(precision * (GREY / 2))  # 1 - exp(-d) = 2 t / (1 + t) for t = tanh(d / 2): exact for small d
@@ -142,6 +143,12 @@ class DiscretisedLogistic(nn.Module):
 
     def outputs_at(self, mean):
         return np.concatenate([mean, 0 * mean], axis=2)
+
+
+def for_rows_of(y, x):
+    """Each x as many times as y has rows for it."""
+    times = len(y) // len(x)
+    return x if times == 1 else device_of(x).xp.repeat(x, times, axis=0)
 
 
 def at_least(floor, x):

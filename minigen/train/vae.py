@@ -135,8 +135,7 @@ class VAE:
         z = bounds.reparametrise(mu, logvar, eps)
         z = z if share is None else bounds.with_share_of_gradient(z, share)
         y = self.network.decode(z.reshape(n * k, d), labels if labels is None else np.repeat(labels, k))
-        repeated = x if k == 1 else device_of(x).xp.repeat(x, k, axis=0)
-        return self.network.likelihood.log_prob(repeated, y).reshape(n, k), z, mu, logvar
+        return self.network.likelihood.log_prob(x, y).reshape(n, k), z, mu, logvar
 
     def bound(self, x, eps, labels=None):
         """The lower bound of ln p(x) of each image, in nats: the ELBO with its KL by formula for K = 1, else IWAE_K.
