@@ -12,9 +12,9 @@ Two kinds of operation:
 
 * `Operation`, plain: `backward` is written with Tensor operations. It can therefore be recorded like
   any other computation and differentiated again, to any order.
-* `Fused`: `forward` and `backward_fast` are hand-written kernels on arrays. `composed` says the same
-  mathematics in Tensor operations, and is what runs when the caller wants a graph of the gradient
-  (`create_graph=True`). So no second derivative is ever derived by hand, and `fused == composed` is a test.
+* `Fused`: `forward` and `backward_fast` are hand-written kernels on arrays. `composed` says the same mathematics in
+  Tensor operations, and is what runs when the caller wants a graph of the gradient (`create_graph=True`). So no
+  second derivative is ever derived by hand, and `fused == composed` is a test.
 
 Source: Baydin et al., Automatic Differentiation in Machine Learning: a Survey, JMLR 2018, section 3.2.
 """
@@ -53,14 +53,15 @@ def is_recording():
 class Operation:
     """One differentiable step. Parameters that are not differentiated (axes, masks, labels) go to the constructor.
 
-    A subclass writes `forward(*arrays) -> array` and `backward(g, needs, *inputs) -> one gradient an input`,
-    where `needs[i]` says whether input i wants one (None is right for those that do not). What forward
-    computes and backward wants again goes through `self.save`, so that it is freed with the rest.
+    A subclass writes `forward(*arrays) -> array` and `backward(g, needs, *inputs) -> one gradient an input`, where
+    `needs[i]` says whether input i wants one (None is right for those that do not). What forward computes and
+    backward wants again goes through `self.save`, so that it is freed with the rest.
     """
 
     keeps_inputs = True  # False: backward needs the inputs' shapes only, so their arrays may go
+    adds_to_first = False  # True: to input 0's gradient backward_fast adds `so_far`, what came there by other ways
     inputs = saved = parents = ()
-    freed = False
+    freed, so_far = False, None
 
     def __call__(self, *inputs):
         inputs = as_tensors(type(self).__name__, inputs)
@@ -103,7 +104,7 @@ class Operation:
 
     def free(self):
         self.inputs = self.saved = self.parents = ()
-        self.freed = True
+        self.freed, self.so_far = True, None
 
 
 class Fused(Operation):
@@ -116,8 +117,7 @@ class Fused(Operation):
         if not is_recording():
             grads = self.backward_fast(g.data, needs, *[x.data for x in inputs])
             return [None if dx is None else Tensor(dx) for dx in grads]
-        # Partial derivatives: each input gets a proxy of its own, so that one input which depends on
-        # another (or the same tensor given twice) is not counted twice.
+        # Partial derivatives: each input gets a proxy, lest one that depends on another, or is it, be counted twice.
         proxies = [Identity()(x) for x in inputs]
         wanted = [p for p, need in zip(proxies, needs) if need]
         found = iter(grad(self.composed(*proxies), wanted, g, create_graph=True))
@@ -145,7 +145,8 @@ def topological_order(outputs, targets):
     """The operations between outputs and targets, each before the ones that made its inputs; and the ids of all
     nodes on the way. Branches that reach no target are left out: what nobody asked for is not computed.
 
-    Depth first and iterative, so that a chain of 10,000 operations does not meet Python's recursion limit.
+    Depth first, iterative (a chain of 10,000 would meet Python's recursion limit), first inputs first: so going back
+    they come last, and find there what came to the same node by a shorter way.
     """
     order, seen, stack = [], set(), [(n, False) for n in outputs]
     while stack:
@@ -155,10 +156,9 @@ def topological_order(outputs, targets):
         elif id(n) not in seen:
             seen.add(id(n))
             stack.append((n, True))
-            stack.extend((p, False) for p in parents_of(n))
+            stack.extend((p, False) for p in reversed(parents_of(n)))
 
-    wanted = {id(t) for t in targets or ()}
-    on_the_way = set()
+    wanted, on_the_way = {id(t) for t in targets or ()}, set()
     for n in order:  # parents come first
         if targets is None or id(n) in wanted or any(id(p) in on_the_way for p in parents_of(n)):
             on_the_way.add(id(n))
@@ -193,6 +193,8 @@ def propagate(outputs, grad_outputs, targets, create_graph, retain_graph):
             g = grads[id(op)][1] if id(op) in kept else grads.pop(id(op))[1]
             needs = [id(parent) in on_the_way for parent in op.parents]
             if any(needs):
+                if op.adds_to_first and not create_graph:
+                    op.so_far = grads.pop(id(op.parents[0]), (None, None))[1]
                 for parent, dx, need in zip(op.parents, op.gradients(g, needs), needs):
                     if need:
                         accumulate(parent, dx)
@@ -215,10 +217,9 @@ def backward(y, g=None, create_graph=False, retain_graph=None):
     x's own gradient may be passed on only when *both* contributions have arrived. Visiting each node
     after all of its consumers, which is what a topological order is, makes that so.
 
-    Why calling it twice accumulates. `x.grad` is a sum over everything that x was used for, and one
-    call cannot know whether another loss will follow (two losses, or a batch in two halves, add up).
-    So gradients are added, and `zero_grad` starts a new sum. To get a gradient without touching
-    `.grad`, use `grad`.
+    Why calling it twice accumulates. `x.grad` is a sum over everything that x was used for, and one call cannot know
+    whether another loss will follow (two losses, or a batch in two halves, add up). So gradients are added, and
+    `zero_grad` starts a new sum. To get a gradient without touching `.grad`, use `grad`.
 
     Raises ValueError for a non-scalar y without g; RuntimeError when the graph was freed or is stale.
     """

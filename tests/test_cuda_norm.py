@@ -23,7 +23,10 @@ def group_norm_cases(n, p, c, groups, silu, mean=0.0, dtype=np.float32):
     _, mu, rstd = reference("group_norm", x, gamma, beta, groups, EPS, silu)
     dy = normal(n, p, c, seed=3, dtype=dtype)
     yield "group_norm", (x, gamma, beta, groups, EPS, silu)
-    yield "group_norm_grad", (dy, x, gamma, beta, mu, rstd, silu)
+    yield (
+        "group_norm_grad",
+        (dy, x, gamma, beta, mu, rstd, silu, normal(n, p, c, seed=4, dtype=dtype) if silu else None),
+    )
 
 
 def layer_norm_cases(rows, c, mean=0.0, dtype=np.float32):

@@ -67,6 +67,30 @@ def test_gamma_and_beta_belong_to_their_channel(name):
     np.testing.assert_allclose(y, xhat * gamma + beta, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("norm", [group_norm, group_norm_silu])
+@pytest.mark.parametrize("way", ["before", "after", "both", "twice"])
+def test_a_residual_that_goes_round_a_norm_adds_its_gradient_once(dialect, norm, way):
+    """x -> norm(x) and other ways from x: what comes by them is added in the norm's own pass, wherever they are."""
+    ways = {
+        "before": lambda x, y: x * 2.0 + y * y,
+        "after": lambda x, y: y * y + x * 2.0,
+        "both": lambda x, y: x * 2.0 + y * y + x * x,
+        "twice": lambda x, y: norm(x + x, gamma, beta, 2) * y + x,
+    }
+    gamma, beta, x = Tensor(normal(6, seed=1)), Tensor(normal(6, seed=2)), normal(2, 3, 4, 6)
+    with use_kernels(dialect):
+        value = Tensor(x, requires_grad=True)
+        found = grad(ways[way](value, norm(value, gamma, beta, 2)).sum(), [value])[0].data
+        check_grads(lambda x: ways[way](x, norm(x, gamma, beta, 2)), [x], order=2)
+        composed = grad(ways[way](value, norm(value, gamma, beta, 2)).sum(), [value], create_graph=True)[0].data
+        leaf = Tensor(x, requires_grad=True)
+        for _ in range(2):
+            ways[way](leaf, norm(leaf, gamma, beta, 2)).sum().backward()
+    np.testing.assert_allclose(found, composed, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(leaf.grad.data, 2 * found, rtol=1e-12)
+
+
 def test_one_group_is_layer_norm_of_the_sample_and_one_channel_a_group_is_instance_norm():
     x, ones, zeros = normal(3, 4, 5, 6), np.ones(6), np.zeros(6)
     flat = layer_norm(Tensor(x.reshape(3, -1)), Tensor(np.ones(120)), Tensor(np.zeros(120))).data

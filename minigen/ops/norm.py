@@ -20,7 +20,12 @@ from .reduce import sum as sum_over
 
 
 class GroupNorm(Fused):
-    """z = gamma * xhat + beta, xhat = x standardised over each group of channels; y = z, or with SiLU z sigmoid(z)"""
+    """z = gamma * xhat + beta, xhat = x standardised over each group of channels; y = z, or with SiLU z sigmoid(z)
+
+    In a residual block x goes two ways: its gradient by the other one is added in the same pass.
+    """
+
+    adds_to_first = True
 
     def __init__(self, groups, eps, silu=False):
         self.groups, self.eps, self.silu = groups, eps, silu
@@ -31,8 +36,9 @@ class GroupNorm(Fused):
         return y.reshape(x.shape)
 
     def backward_fast(self, g, needs, x, gamma, beta):
-        mu, rstd = self.saved
-        dx, dgamma, dbeta = dispatch("group_norm_grad", positions(g), positions(x), gamma, beta, mu, rstd, self.silu)
+        given = positions(g), positions(x), gamma, beta, *self.saved, self.silu
+        so_far = None if self.so_far is None else positions(self.so_far.data)
+        dx, dgamma, dbeta = dispatch("group_norm_grad", *given, so_far)
         return dx.reshape(x.shape), dgamma, dbeta
 
     def composed(self, x, gamma, beta):
