@@ -1,4 +1,4 @@
-"""Matrix product: Y = A B. The arithmetic is BLAS's; what is ours is how it is shared over the threads.
+"""Matrix product: Y = A B, by BLAS, shared over the threads; for many samples of a layer by a micro-kernel of our own.
 
 Shapes   a (*, M, K)   b (*, K, N)   ->   y (*, M, N), the leading axes broadcast; any strides
 linear        y = x W + b with x (M, K), W (K, N), b (N,): each thread adds b to its part while that is in its cache
@@ -13,6 +13,9 @@ A product is cut into few parts, because BLAS begins each by copying the matrix 
 
 BLAS keeps threads of its own, and its idle ones spin: after every product they steal milliseconds from the kernels
 that follow. So BLAS is held to one thread, and parts are handed to the same threads as everything else.
+
+A layer whose weights are few beside its samples, as a 1x1 convolution's are, is multiplied in tiles by simd/gemm.py: it
+reads x where it lies, which BLAS copies first, and begins its sums with the bias.
 """
 
 from functools import cache
@@ -20,8 +23,13 @@ from functools import cache
 import numpy as np
 
 from ._memory import aligned
+from ._numba import jit, numba
 from ._threads import get_num_threads, parallel, shares
 from .arithmetic import sum_positions_numba
+from .simd.gemm import product
+
+if numba is not None:
+    from .simd.vector import BYTES, LANES
 
 # ---------------------------------------------------------------- NumPy: the definition
 
@@ -43,7 +51,7 @@ def linear_grad_numpy(g, x, w, needs):
 
 # ---------------------------------------------------------------- CPU: rows, columns, depth or whole matrices, shared
 
-SMALL = 1 << 21  # multiplications; below this, waking a thread costs more than it saves
+SMALL = 1 << 20  # multiplications; below this, waking a thread costs more than it saves
 FEWEST = 128  # rows or columns of a part
 
 
@@ -64,17 +72,28 @@ def matmul_numba(a, b):
 
 
 def linear_numba(x, w, bias):
-    """A product with a bias, in parts."""
+    """A product with a bias, in tiles or in parts."""
     y = aligned((len(x), w.shape[1]), np.result_type(x, w))
-    multiply([(x, w, y, bias)])
+    if in_tiles(x, y):
+        multiply_in_tiles(x, w, y, bias)
+    else:
+        multiply([(x, w, y, bias)])
     return y
 
 
 def linear_grad_numba(g, x, w, needs):
-    """The parts of dx and dW are given out together, so that threads wait for each other once."""
+    """In tiles; else the parts of dx and dW are given out together, so that threads wait for each other once."""
     dx, dw = aligned(x.shape, x.dtype), aligned(w.shape, w.dtype)
-    products = (g, w.T, dx, None), (x.T, g, dw, None)
-    multiply([product for product, need in zip(products, needs) if need])
+    parts = []
+    if needs[0] and in_tiles(g, dx):
+        multiply_in_tiles(g, w.T, dx, np.zeros(dx.shape[1], dx.dtype))
+    elif needs[0]:
+        parts.append((g, w.T, dx, None))
+    if needs[1] and in_tiles(x, g) and x.shape[1] % ROWS == 0:
+        parallel(x.shape[1] // ROWS, share_of_weight_grad, x, g, dw, grain=-(-x.shape[1] // ROWS // get_num_threads()))
+    elif needs[1]:
+        parts.append((x.T, g, dw, None))
+    multiply(parts)
     db = sum_positions_numba(g[None])[0] if needs[2] else None
     return dx if needs[0] else None, dw if needs[1] else None, db
 
@@ -94,7 +113,7 @@ def multiply(products):
             parts += [(a[:, i:j], b[i:j], part, None) for (i, j), part in zip(stretches, sums)]
             by_depth.append((sums, y, bias))
         elif len(y) >= y.shape[1]:
-            parts += [(a[i:j], b, y[i:j], bias) for i, j in shares(len(y), 4 * get_num_threads(), FEWEST)]
+            parts += [(a[i:j], b, y[i:j], bias) for i, j in shares(len(y), 2 * get_num_threads(), FEWEST)]
         else:
             cut = shares(y.shape[1], get_num_threads(), FEWEST)
             parts += [(a, b[:, i:j], y[:, i:j], None if bias is None else bias[i:j]) for i, j in cut]
@@ -109,7 +128,15 @@ def share_of_parts(first, last, parts):
     for a, b, y, bias in parts[first:last]:
         np.matmul(a, b, out=y)
         if bias is not None:
-            y += bias
+            add_to_rows(y, bias)
+
+
+@jit
+def add_to_rows(y, bias):
+    """y += bias: NumPy enters its loop anew for each row, which takes it three times as long."""
+    for i in range(len(y)):
+        for k in range(len(bias)):
+            y[i, k] += bias[k]
 
 
 def share_of_batch(first, last, a, b, y):
@@ -122,6 +149,66 @@ def single_threaded_blas():
     from threadpoolctl import threadpool_limits
 
     threadpool_limits(1, user_api="blas")
+
+
+# ---------------------------------------------------------------- CPU: many samples, in tiles of the micro-kernel
+
+MANY = 1024  # samples, from which on the weights are soon rearranged
+ROWS = 8  # of the micro-kernel's tile
+BLOCK = 64  # samples whose part of y stays in the core's L1 or L2 cache while all columns pass
+DEPTH = 128  # samples of a weight gradient that are summed in registers
+
+
+def in_tiles(x, y):
+    """Whether a product of float32 with many samples x, (M, *), and y's columns, (*, N), fills whole tiles."""
+    whole = len(x) >= MANY and len(x) % ROWS == 0 and y.shape[1] % LANES == 0
+    return whole and all(a.dtype == np.float32 and a.strides[1] == 4 for a in (x, y))
+
+
+def multiply_in_tiles(x, w, y, bias):
+    """y = x w + bias, with w as (panels, K, 2 LANES): the columns that one tile of the product reads lie together."""
+    panels = aligned((-(-w.shape[1] // (2 * LANES)), len(w), 2 * LANES), np.float32)
+    parallel(len(panels), share_of_panels, w, panels, grain=1 + 2**13 // len(w))
+    parallel(-(-len(x) // BLOCK), share_of_blocks, x, panels, bias, y)
+
+
+@jit
+def share_of_panels(first, last, w, panels):
+    for panel in range(first, last):
+        begin = panel * 2 * LANES
+        for k in range(len(w)):
+            for j in range(begin, min(begin + 2 * LANES, w.shape[1])):
+                panels[panel, k, j - begin] = w[k, j]
+
+
+@jit
+def share_of_blocks(first, last, x, panels, bias, y):
+    """The bias in every row of a block, to which the products are added."""
+    for begin in range(first * BLOCK, min(last * BLOCK, len(x)), BLOCK):
+        end = min(begin + BLOCK, len(x))
+        for i in range(begin, end):
+            for j in range(len(bias)):
+                y[i, j] = bias[j]
+        for panel in range(len(panels)):
+            at = panel * 2 * LANES
+            product(
+                x[begin:].ctypes.data, x.strides[0], 4, panels[panel].ctypes.data, 2 * BYTES,
+                y[begin:].ctypes.data + 4 * at, y.strides[0], end - begin, min(2 * LANES, y.shape[1] - at), x.shape[1],
+                True,
+            )  # fmt: skip
+
+
+@jit
+def share_of_weight_grad(first, last, x, g, dw):
+    """So many times ROWS rows of x^T g: a stretch of samples at a time, in their order."""
+    for begin in range(0, len(x), DEPTH):
+        depth = min(DEPTH, len(x) - begin)
+        for at in range(0, g.shape[1], 2 * LANES):
+            product(
+                x[begin:].ctypes.data + 4 * ROWS * first, 4, x.strides[0], g[begin:].ctypes.data + 4 * at, g.strides[0],
+                dw[ROWS * first :].ctypes.data + 4 * at, dw.strides[0], ROWS * (last - first),
+                min(2 * LANES, g.shape[1] - at), depth, begin > 0,
+            )  # fmt: skip
 
 
 # ---------------------------------------------------------------- CUDA: cuBLAS, through CuPy

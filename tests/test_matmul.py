@@ -9,6 +9,8 @@ SHAPES = {  # samples, inputs, outputs, large enough to be cut; which of the lay
     "rows": (600, 200, 100),
     "columns": (128, 300, 700),
     "odd": (301, 257, 129),
+    "tiles": (2056, 104, 48),
+    "tiles of the input gradient alone": (1024, 32, 40),
     "depth of the weight gradient": (40000, 12, 20),
     "depth of the product": (9, 60000, 11),
     "small": (7, 5, 3),
