@@ -26,11 +26,14 @@ def scratch(name, shape, dtype):
 
     The contents are whatever was there; the next `scratch` of the same name hands out the same memory.
     """
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    held = _scratch.__dict__.get(name)
-    if held is None or held.size < size:
-        held = _scratch.__dict__[name] = _in_huge_pages(size)
-    return held[:size].view(dtype).reshape(shape)
+    views = _scratch.__dict__.setdefault(name, {})  # a kernel asks for the same few again and again
+    if (shape, dtype) not in views:
+        size, held = math.prod(shape) * np.dtype(dtype).itemsize, views.get("memory")
+        if held is None or held.size < size:
+            views.clear()
+            held = views["memory"] = _in_huge_pages(size)
+        views[shape, dtype] = held[:size].view(dtype).reshape(shape)
+    return views[shape, dtype]
 
 
 @contextmanager

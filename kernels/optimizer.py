@@ -109,7 +109,7 @@ def square_norm_numpy(*gradients):
 # count from the end, would keep it from using vectors.
 
 GRAIN = 1 << 14  # elements that are worth a thread
-PIECE = 1 << 15  # elements a sum: pieces, not threads, set the order of adding, so any thread count gives the same bits
+PIECE = 1 << 17  # elements a sum: pieces, not threads, set the order of adding, so any thread count gives the same bits
 
 
 def sgd_step_numba(p, gradients, b, scale, lr, momentum, decay):

@@ -33,6 +33,7 @@ from ._memory import aligned, derived, scratch
 from ._numba import jit, numba
 from ._threads import get_num_threads, parallel, shares
 from .simd.gemm import product
+from .simd.vector import vectors
 from .simd.winograd_transforms import A_T, B_T, G, add_points_to_filter, filter_to_points
 from .winograd_tiles import fill_strip, place_of_run, read_gradient, read_points, write_result
 
@@ -101,13 +102,13 @@ def winograd_input_grad_numba(dy, w, padding, planes=ALL):
 def winograd_weight_grad_numba(x, dy, padding, planes=ALL):
     """dw: a thread sums over a piece of the blocks; the pieces are added afterwards."""
     c, k = x.shape[3], dy.shape[3]
-    dw = np.zeros((3, 3, c, k), np.float32)
     runs, length, per_block = cut_into_runs(dy.shape, TILES)
     if runs == 0:
-        return dw
+        return np.zeros((3, 3, c, k), np.float32)
     pieces = np.array(shares(-(-runs // per_block), get_num_threads()))
     sums = scratch("sums", (len(pieces), 9, c, rounded(k, LANES)), np.float32)
     parallel(len(pieces), share_of_pieces, pieces, x, dy, sums, planes, *padding, runs, length, per_block)
+    dw = aligned((3, 3, c, k), np.float32)
     parallel(c, add_pieces, sums, dw, grain=1 + 2**12 // k)
     return dw
 
@@ -116,7 +117,9 @@ def turned(w):
     """The filters turned by 180 degrees, input and output channels exchanged: (KH, KW, C, K) -> (KH, KW, K, C)."""
     kh, kw, c, k = w.shape
     result = aligned((kh * kw, k, c), w.dtype)
-    parallel(kh * kw, turn_positions, w.reshape(kh * kw, c, k), result, grain=1 + 2**14 // max(c * k, 1))
+    in_squares = w.dtype == np.float32 and c % LANES == k % LANES == 0
+    turn = turn_squares if in_squares else turn_positions
+    parallel(kh * kw, turn, w.reshape(kh * kw, c, k), result, grain=1 + 2**15 // max(c * k, 1))
     return result.reshape(kh, kw, k, c)
 
 
@@ -258,11 +261,12 @@ def add_pieces(first, last, sums, dw):
     """dw of the input channels first..last: the pieces in their order."""
     for row in range(first, last):
         for tap in range(9):
-            for at in range(dw.shape[3]):
-                total = sums[0, tap, row, at]
-                for piece in range(1, len(sums)):
-                    total += sums[piece, tap, row, at]
-                dw[tap // 3, tap % 3, row, at] = total
+            total = dw[tap // 3, tap % 3, row]
+            for at in range(len(total)):
+                total[at] = sums[0, tap, row, at]
+            for piece in range(1, len(sums)):
+                for at in range(len(total)):
+                    total[at] += sums[piece, tap, row, at]
 
 
 @jit
@@ -276,6 +280,29 @@ def turn_positions(first, last, w, result):
                 for b in range(k0, min(k0 + 16, k)):
                     for a in range(c0, min(c0 + 16, c)):
                         target[b, a] = source[a, b]
+
+
+@vectors
+def transpose_square(v, source, source_row, target, target_row):
+    """LANES x LANES numbers."""
+    rows = []
+    for _ in range(LANES):
+        rows.append(v.load(source))
+        source = v.at(source, source_row)
+    for column in v.transposed(rows):
+        v.store(column, target)
+        target = v.at(target, target_row)
+
+
+@jit
+def turn_squares(first, last, w, result):
+    """The same for channels that are multiples of LANES: a square is transposed in registers."""
+    _, c, k = w.shape
+    for position in range(first, last):
+        source, target = w[len(w) - 1 - position].ctypes.data, result[position].ctypes.data
+        for c0 in range(0, c, LANES):
+            for k0 in range(0, k, LANES):
+                transpose_square(source + 4 * (c0 * k + k0), 4 * k, target + 4 * (k0 * c + c0), 4 * c)
 
 
 # ---------------------------------------------------------------- CUDA: winograd.cu, version 4 of conv_cuda.py

@@ -18,6 +18,14 @@ UNIT = (1, 1)
 ERRORS = {"forward": 1.5e-5, "input gradient": 1.5e-5, "weight gradient": 1.5e-5}
 
 
+@needs_numba
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("c, k", [(16, 32), (64, 16), (20, 33), (1, 16)])
+def test_filters_are_turned_in_squares_of_vectors_or_number_by_number(c, k, dtype):
+    w = Generator(0).normal((3, 2, c, k), dtype)
+    np.testing.assert_array_equal(winograd.turned(w), w[::-1, ::-1].transpose(0, 1, 3, 2))
+
+
 def problem(n, h, w, c, k, padding, seed=0):
     g = Generator(seed)
     x, weight, bias = (g.normal(s, np.float64) for s in ((n, h, w, c), (3, 3, c, k), (k,)))

@@ -118,6 +118,28 @@ class Emitter:
         function = self.builder.module.globals.get(name) or ir.Function(self.builder.module, kind, name)
         return Vector(self, self.builder.call(function, [a.value, b.value, c.value]))
 
+    def transposed(self, rows):
+        """LANES vectors, the rows of a square -> its columns.
+
+        Squares of 2x2 numbers swap two of them; then squares of 2x2 such squares, and so on: after log2(LANES) rounds
+        every number is in its place. (Eklundh, A Fast Computer Method for Matrix Transposing, 1972)
+        """
+        rows, step = list(rows), 1
+        while step < LANES:
+            upper = [LANES + j - step if j & step else j for j in range(LANES)]
+            lower = [LANES + j if j & step else j + step for j in range(LANES)]
+            for i in range(LANES):
+                if not i & step:
+                    pair = rows[i].value, rows[i + step].value
+                    rows[i], rows[i + step] = self.chosen(*pair, upper), self.chosen(*pair, lower)
+            step *= 2
+        return rows
+
+    def chosen(self, a, b, places):
+        """A vector of the numbers at these places of a, and, from LANES on, of b."""
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), places)
+        return Vector(self, self.builder.shuffle_vector(a, b, mask))
+
     def loop(self, count, carried, body):
         """Emit `for i in range(count): carried = body(i, carried)` for count >= 1 -> carried after the last round.
 
