@@ -111,10 +111,11 @@ def _gaussian_cdf(x):
 # ---------------------------------------------------------------- Numba: one element at a time, shared over the threads
 
 
-GRAIN = 1 << 15  # elements that are worth a thread
+GRAIN = 1 << 15  # elements that are worth a thread, of a function with an exponential in it
+CHEAP = 1 << 17  # of a function without
 
 
-def over_elements(loop, outputs=1):
+def over_elements(loop, outputs=1, grain=GRAIN):
     """A kernel of any arrays of one shape, then scalars: runs loop(*arrays, *scalars, *new) on each thread's share.
 
     new: `outputs` arrays like the first. A share arrives as vectors of its own that begin at 0: were it told by
@@ -128,7 +129,7 @@ def over_elements(loop, outputs=1):
         def share(first, last):
             loop(*[a[first:last] if isinstance(a, np.ndarray) else a for a in flat])
 
-        parallel(given[0].size, share, grain=GRAIN)
+        parallel(given[0].size, share, grain=grain)
         return new[0] if outputs == 1 else tuple(new)
 
     return kernel
@@ -233,10 +234,10 @@ def gelu_grad_loop(g, x, dx):
         dx[i] = g[i] * (gaussian_cdf(x[i]) + x[i] * gaussian_density(x[i]))
 
 
-relu_numba = over_elements(relu_loop)
-relu_grad_numba = over_elements(relu_grad_loop)
-leaky_relu_numba = over_elements(leaky_relu_loop)
-leaky_relu_grad_numba = over_elements(leaky_relu_grad_loop)
+relu_numba = over_elements(relu_loop, grain=CHEAP)
+relu_grad_numba = over_elements(relu_grad_loop, grain=CHEAP)
+leaky_relu_numba = over_elements(leaky_relu_loop, grain=CHEAP)
+leaky_relu_grad_numba = over_elements(leaky_relu_grad_loop, grain=CHEAP)
 sigmoid_numba = over_elements(sigmoid_loop)
 sigmoid_grad_numba = over_elements(sigmoid_grad_loop)
 tanh_numba = over_elements(tanh_loop)

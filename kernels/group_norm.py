@@ -81,6 +81,7 @@ def _standardise(x, mu, rstd):
 
 WIDTH = 256
 BLOCK = 32  # rows that are summed in x's own precision, before that sum is added to the others in float64
+GRAIN = 1 << 14  # numbers that are worth a share
 SPARSE = 16  # one row in so many is read for the first guess of the mean
 
 
@@ -88,7 +89,8 @@ def group_norm_numba(x, gamma, beta, groups, eps, silu):
     """Samples as flat vectors, so that a row may hold several positions."""
     n, p, c = x.shape
     y, mu, rstd = aligned((n, p * c), x.dtype), aligned((n, groups), x.dtype), aligned((n, groups), x.dtype)
-    parallel(n, group_norm_samples, x.reshape(n, p * c), repeated(gamma), repeated(beta), c, eps, silu, y, mu, rstd)
+    given = x.reshape(n, p * c), repeated(gamma), repeated(beta), c, eps, silu
+    parallel(n, group_norm_samples, *given, y, mu, rstd, grain=1 + GRAIN // max(p * c, 1))
     return y.reshape(x.shape), mu, rstd
 
 
@@ -98,7 +100,7 @@ def group_norm_grad_numba(dy, x, gamma, beta, mu, rstd, silu, so_far=None):
     dx, dgamma, dbeta = aligned((n, p * c), x.dtype), np.zeros((n, c)), np.zeros((n, c))
     given = dy.reshape(n, p * c), x.reshape(n, p * c), repeated(gamma), repeated(beta), mu, rstd
     so_far = dx[:0] if so_far is None else so_far.reshape(n, p * c)
-    parallel(n, group_norm_grad_samples, *given, silu, so_far, dx, dgamma, dbeta)
+    parallel(n, group_norm_grad_samples, *given, silu, so_far, dx, dgamma, dbeta, grain=1 + GRAIN // max(p * c, 1))
     # One sum a sample, added up in the order of the samples: the result does not depend on the threads.
     return dx.reshape(x.shape), dgamma.sum(axis=0).astype(x.dtype), dbeta.sum(axis=0).astype(x.dtype)
 

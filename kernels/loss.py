@@ -32,7 +32,7 @@ from ._cuda_elements import THREADS, over, over_elements_cuda
 from ._numba import jit
 from ._threads import parallel
 from ._versions import check_shapes, choose, floats
-from .activation import over_elements, sigmoid_numpy, softplus_numpy
+from .activation import CHEAP, over_elements, sigmoid_numpy, softplus_numpy
 from .simd.transcendental import exp, expm1, log1p, logistic
 from .softmax import largest
 
@@ -207,10 +207,10 @@ def kl_gaussians_grad_loop(g, m1, w1, m2, w2, dm1, dw1, dw2):
         dw2[i] = -dw1[i] - half * g[i] * (m1[i] - m2[i]) ** 2 * precision
 
 
-mse_numba = over_elements(mse_loop)
-mse_grad_numba = over_elements(mse_grad_loop)
-l1_numba = over_elements(l1_loop)
-l1_grad_numba = over_elements(l1_grad_loop)
+mse_numba = over_elements(mse_loop, grain=CHEAP)
+mse_grad_numba = over_elements(mse_grad_loop, grain=CHEAP)
+l1_numba = over_elements(l1_loop, grain=CHEAP)
+l1_grad_numba = over_elements(l1_grad_loop, grain=CHEAP)
 bce_numba = over_elements(bce_loop)
 bce_grad_numba = over_elements(bce_grad_loop)
 gaussian_nll_numba = over_elements(gaussian_nll_loop)

@@ -51,7 +51,7 @@ def linear_grad_numpy(g, x, w, needs):
 
 # ---------------------------------------------------------------- CPU: rows, columns, depth or whole matrices, shared
 
-SMALL = 1 << 20  # multiplications; below this, waking a thread costs more than it saves
+SMALL = 1 << 21  # multiplications; below this, waking a thread costs more than it saves
 FEWEST = 128  # rows or columns of a part
 
 
@@ -89,7 +89,7 @@ def linear_grad_numba(g, x, w, needs):
         multiply_in_tiles(g, w.T, dx, np.zeros(dx.shape[1], dx.dtype))
     elif needs[0]:
         parts.append((g, w.T, dx, None))
-    if needs[1] and in_tiles(x, g) and x.shape[1] % ROWS == 0:
+    if needs[1] and in_tiles(x, g, FEW) and x.shape[1] % ROWS == 0:
         parallel(x.shape[1] // ROWS, share_of_weight_grad, x, g, dw, grain=-(-x.shape[1] // ROWS // get_num_threads()))
     elif needs[1]:
         parts.append((x.T, g, dw, None))
@@ -128,15 +128,7 @@ def share_of_parts(first, last, parts):
     for a, b, y, bias in parts[first:last]:
         np.matmul(a, b, out=y)
         if bias is not None:
-            add_to_rows(y, bias)
-
-
-@jit
-def add_to_rows(y, bias):
-    """y += bias: NumPy enters its loop anew for each row, which takes it three times as long."""
-    for i in range(len(y)):
-        for k in range(len(bias)):
-            y[i, k] += bias[k]
+            y += bias
 
 
 def share_of_batch(first, last, a, b, y):
@@ -154,14 +146,15 @@ def single_threaded_blas():
 # ---------------------------------------------------------------- CPU: many samples, in tiles of the micro-kernel
 
 MANY = 1024  # samples, from which on the weights are soon rearranged
+FEW = 64  # samples of a weight gradient, for which nothing is rearranged
 ROWS = 8  # of the micro-kernel's tile
 BLOCK = 64  # samples whose part of y stays in the core's L1 or L2 cache while all columns pass
 DEPTH = 128  # samples of a weight gradient that are summed in registers
 
 
-def in_tiles(x, y):
-    """Whether a product of float32 with many samples x, (M, *), and y's columns, (*, N), fills whole tiles."""
-    whole = len(x) >= MANY and len(x) % ROWS == 0 and y.shape[1] % LANES == 0
+def in_tiles(x, y, least=MANY):
+    """Whether a product of float32 with samples x, (M, *), and y's columns, (*, N), is large and fills whole tiles."""
+    whole = len(x) >= least and len(x) % ROWS == 0 and y.shape[1] % LANES == 0
     return whole and all(a.dtype == np.float32 and a.strides[1] == 4 for a in (x, y))
 
 
