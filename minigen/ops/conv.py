@@ -29,11 +29,11 @@ class Conv2d(Operation):
         return dispatch("conv2d", x, w, bias, *self.geometry)
 
     def backward(self, g, needs, x, w, bias=None):
-        return (
-            Conv2dInputGrad(x.shape[1:3], *self.geometry)(g, w) if needs[0] else None,
-            Conv2dWeightGrad(w.shape[:2], *self.geometry)(x, g) if needs[1] else None,
-            *([sum_over(g, (0, 1, 2) if bias.ndim == 1 else (1, 2)) if needs[2] else None] if bias is not None else []),
-        )
+        """dx is worked out last: whoever asked for it reads it next, and finds it in the cache."""
+        db = [] if bias is None else [sum_over(g, (0, 1, 2) if bias.ndim == 1 else (1, 2)) if needs[2] else None]
+        dw = Conv2dWeightGrad(w.shape[:2], *self.geometry)(x, g) if needs[1] else None
+        dx = Conv2dInputGrad(x.shape[1:3], *self.geometry)(g, w) if needs[0] else None
+        return dx, dw, *db
 
 
 class ResidualConv2d(Conv2d):

@@ -79,11 +79,9 @@ class UpsampleConv2d(Fused):
         return dispatch("upsample_conv2d", x, w, bias)
 
     def backward_fast(self, g, needs, x, w, bias=None):
-        return (
-            dispatch("upsample_conv2d_input_grad", g, w) if needs[0] else None,
-            dispatch("upsample_conv2d_weight_grad", x, g) if needs[1] else None,
-            *([] if bias is None else [Sum((0, 1, 2), False).forward(g) if needs[2] else None]),
-        )
+        db = [] if bias is None else [Sum((0, 1, 2), False).forward(g) if needs[2] else None]
+        dw = dispatch("upsample_conv2d_weight_grad", x, g) if needs[1] else None
+        return dispatch("upsample_conv2d_input_grad", g, w) if needs[0] else None, dw, *db
 
     def composed(self, x, w, bias=None):
         return conv2d(upsample_nearest(x, 2), w, bias, padding=1)
