@@ -19,6 +19,7 @@ import numpy as np
 
 from ._cuda import empty, i32
 from ._cuda_channels import over_channels
+from ._memory import aligned
 from ._numba import jit
 from ._threads import parallel
 from ._versions import floats
@@ -77,24 +78,25 @@ def _tap_pairs(row, row_weight, column, column_weight):
 
 def resize_numba(x, size, mode):
     """y, straight from x: no pair of taps has an array of its own."""
-    y = np.zeros((len(x), *size, x.shape[3]), x.dtype)
+    y = aligned((len(x), *size, x.shape[3]), x.dtype)
     parallel(len(x), resize_samples, x, *_taps(mode, x.shape[1:3], size, x.dtype), y)
     return y
 
 
 def resize_grad_numba(dy, size, mode):
     """dx. One thread has all of a sample, so no two add to the same pixel."""
-    dx = np.zeros((len(dy), *size, dy.shape[3]), dy.dtype)
+    dx = aligned((len(dy), *size, dy.shape[3]), dy.dtype)
     parallel(len(dy), resize_grad_samples, dy, *_taps(mode, size, dy.shape[1:3], dy.dtype), dx)
     return dx
 
 
 @jit
 def resize_samples(first, last, x, row, row_weight, column, column_weight, y):
-    """Add to y, samples first..last, what each pair of taps reads."""
+    """y, samples first..last: the sum of what each pair of taps reads."""
     for n in range(first, last):
         for i in range(y.shape[1]):
             for j in range(y.shape[2]):
+                y[n, i, j, :] = 0
                 for u in range(len(row)):
                     for v in range(len(column)):
                         r, q, weight = row[u, i], column[v, j], row_weight[u, i] * column_weight[v, j]
@@ -104,8 +106,9 @@ def resize_samples(first, last, x, row, row_weight, column, column_weight, y):
 
 @jit
 def resize_grad_samples(first, last, dy, row, row_weight, column, column_weight, dx):
-    """Add to dx, samples first..last, where each pair of taps has read."""
+    """dx, samples first..last: to each pixel is added where a pair of taps has read it."""
     for n in range(first, last):
+        dx[n] = 0
         for i in range(dy.shape[1]):
             for j in range(dy.shape[2]):
                 for u in range(len(row)):
