@@ -3,7 +3,8 @@
     winograd   3x3 with a quarter of the multiplications; float32 only                          winograd.py
     polyphase  4x4 with stride 2, 9/16 of the multiplications; float32 only                     polyphase.py
     indirect   the micro-kernel reads pixels where they lie; float32 only                       indirect.py
-    im2col     windows copied into rows, products by BLAS; everything, float64 above all        conv.py
+    im2col     windows copied into rows, products by BLAS; everything, float64 above all        im2col.py
+               (and a 1x1 window over every pixel, which is a linear layer)
 
 The unit of cost is a multiply-add of the micro-kernel, about 1/60 ns. With m results (pixels of y, counted so for all
 three passes) and T taps, `cost` adds up
@@ -33,6 +34,7 @@ from contextvars import ContextVar
 import numpy as np
 
 from ._numba import numba
+from .im2col import is_pointwise
 from .polyphase import cut_into_blocks, fits_polyphase
 from .winograd import fits
 
@@ -84,6 +86,8 @@ def choose(which, dtype, n, w_shape, y_size, stride, padding, dilation):
         raise ValueError(f"{forced} does not apply to the {which} of {dtype} filters {w_shape}, stride={stride}")
     if forced or "winograd" in possible:
         return forced or "winograd"
+    if is_pointwise(w_shape, stride, padding):
+        return "im2col"
     return min(sorted(possible), key=lambda method: cost(method, which, n, w_shape, y_size))
 
 

@@ -5,7 +5,8 @@
     weight grad   dw = rows^T @ dy
 
 Channels last makes a row a few plain copies: the KW pixels under one line of the window are adjacent. The samples are
-shared over the threads, and a thread makes no more rows at a time than stay in its cache.
+shared over the threads, and a thread makes no more rows at a time than stay in its cache. Under a 1x1 window the pixels
+are the rows already, and the convolution is a linear layer (matmul.py).
 
 Shapes   as in conv.py, without groups; any dtype
 Source   Chellapilla, Puri and Simard, High Performance Convolutional Neural Networks for Document Processing, 2006
@@ -16,7 +17,7 @@ import numpy as np
 from ._memory import aligned, scratch
 from ._numba import jit
 from ._threads import get_num_threads, parallel, shares
-from .matmul import single_threaded_blas
+from .matmul import linear_grad_numba, linear_numba, single_threaded_blas
 from .winograd import turned
 
 ROWS_BYTES = 1 << 20  # rows of one block of samples: about what stays in a core's L2 cache between writing and use
@@ -25,6 +26,9 @@ NARROW = 8  # fewer channels than this are copied one by one
 
 def im2col_numba(x, w, bias, size, stride, padding, dilation):
     """y: windows gathered, or pixels spread where that makes shorter rows."""
+    if is_pointwise(w.shape, stride, padding) and (bias is None or bias.ndim == 1):
+        bias = np.zeros(w.shape[3], w.dtype) if bias is None else bias
+        return linear_numba(rows_of(x), w[0, 0], bias).reshape(len(x), *size, w.shape[3])
     if better_turned(w.shape, stride, padding, dilation):
         y = spread_rows(x, turned(w), size, stride, turned_padding(w.shape, padding), dilation)
         return y if bias is None else y + bias.reshape(-1, 1, 1, w.shape[3])
@@ -33,6 +37,9 @@ def im2col_numba(x, w, bias, size, stride, padding, dilation):
 
 def im2col_input_grad_numba(dy, w, size, stride, padding, dilation):
     """dx: pixels spread, or windows gathered where that makes shorter rows."""
+    if is_pointwise(w.shape, stride, padding):
+        dx, _, _ = linear_grad_numba(rows_of(dy), None, w[0, 0], (True, False, False))
+        return dx.reshape(len(dy), *size, w.shape[2])
     if better_turned(w.shape, stride, padding, dilation):
         return gather_rows(dy, turned(w), None, size, stride, turned_padding(w.shape, padding), dilation)
     return spread_rows(dy, w, size, stride, padding, dilation)
@@ -41,6 +48,8 @@ def im2col_input_grad_numba(dy, w, size, stride, padding, dilation):
 def im2col_weight_grad_numba(x, dy, window, stride, padding, dilation):
     """dw, from windows of x, or of dy where those make shorter rows."""
     shape = (*window, x.shape[3], dy.shape[3])
+    if is_pointwise(shape, stride, padding):
+        return linear_grad_numba(rows_of(dy), rows_of(x), None, (False, True, False))[1].reshape(shape)
     if better_turned(shape, stride, padding, dilation):
         return turned(sum_rows(dy, x, window, stride, turned_padding(shape, padding), dilation))
     return sum_rows(x, dy, window, stride, padding, dilation)
@@ -101,9 +110,6 @@ def input_grad_samples(first, last, dy, w, dx, stride, padding, dilation):
     weights, k = w.reshape(-1, w.shape[3]), w.shape[3]
     for a, b in blocks(first, last, dy, weights):
         g = dy[a:b].reshape(-1, k)
-        if is_pointwise(w.shape, stride, padding):
-            np.matmul(g, weights.T, out=dx[a:b].reshape(-1, w.shape[2]))
-            continue
         rows = scratch("rows", (len(g), len(weights)), dy.dtype)
         np.matmul(g, weights.T, out=rows)
         adding = add_narrow_rows if w.shape[2] < NARROW else add_rows
@@ -132,10 +138,14 @@ def is_pointwise(w_shape, stride, padding):
     return w_shape[:2] == (1, 1) and stride == (1, 1) and padding == (0, 0)
 
 
+def rows_of(pixels):
+    return pixels.reshape(-1, pixels.shape[-1])
+
+
 def window_rows(x, y_shape, w_shape, stride, padding, dilation):
     """(n P Q, KH KW C): the window of every output pixel as one row, in this thread's scratch memory."""
     if is_pointwise(w_shape, stride, padding):
-        return x.reshape(-1, x.shape[3])
+        return rows_of(x)
     p, q = y_shape[1:3]
     rows = scratch("rows", (len(x) * p * q, w_shape[0] * w_shape[1] * x.shape[3]), x.dtype)
     copying = copy_narrow_rows if x.shape[3] < NARROW else copy_rows

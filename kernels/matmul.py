@@ -82,20 +82,26 @@ def linear_numba(x, w, bias):
 
 
 def linear_grad_numba(g, x, w, needs):
-    """In tiles; else the parts of dx and dW are given out together, so that threads wait for each other once."""
-    db = sum_positions_numba(g[None])[0] if needs[2] else None
-    dx, dw = aligned(x.shape, x.dtype), aligned(w.shape, w.dtype)
-    parts = []
-    if needs[1] and in_tiles(x, g, FEW) and x.shape[1] % ROWS == 0:
-        parallel(x.shape[1] // ROWS, share_of_weight_grad, x, g, dw, grain=-(-x.shape[1] // ROWS // get_num_threads()))
-    elif needs[1]:
-        parts.append((x.T, g, dw, None))
-    if needs[0] and in_tiles(g, dx):  # last: what is read next is then in the cache
-        multiply_in_tiles(g, w.T, dx, np.zeros(dx.shape[1], dx.dtype))
-    elif needs[0]:
-        parts.append((g, w.T, dx, None))
+    """In tiles; else the parts of dx and dW are given out together, so that threads wait for each other once.
+
+    x may be None where dW is not wanted, and w where dx is not. dx comes last: what is read next is then in the cache.
+    """
+    db, dw, dx, parts = sum_positions_numba(g[None])[0] if needs[2] else None, None, None, []
+    if needs[1]:
+        dw = aligned((x.shape[1], g.shape[1]), g.dtype)
+        tiles = x.shape[1] // ROWS
+        if in_tiles(x, g, FEW) and tiles * ROWS == x.shape[1]:
+            parallel(tiles, share_of_weight_grad, x, g, dw, grain=-(-tiles // get_num_threads()))
+        else:
+            parts.append((x.T, g, dw, None))
+    if needs[0]:
+        dx = aligned((len(g), len(w)), g.dtype)
+        if in_tiles(g, dx):
+            multiply_in_tiles(g, w.T, dx, np.zeros(len(w), g.dtype))
+        else:
+            parts.append((g, w.T, dx, None))
     multiply(parts)
-    return dx if needs[0] else None, dw if needs[1] else None, db
+    return dx, dw, db
 
 
 def multiply(products):
