@@ -21,6 +21,7 @@ OMP_NUM_THREADS in the environment, chooses that number; otherwise it is every c
 import ctypes
 import os
 import threading
+from contextlib import suppress
 
 import numpy as np
 
@@ -130,6 +131,7 @@ class Helper:
         self.told.acquire(), self.done.acquire()
         self.calls, self.answers = aligned((2, 8), np.int64)  # each in a cache line of its own
         self.calls[0] = self.answers[0] = 0
+        watch(self.answers, 0, self.calls, 1)  # compiled and loaded here: a thread that did so could meet a fork
         self.thread = threading.Thread(target=self.serve, name="minigen", daemon=True)
         self.thread.start()
 
@@ -169,7 +171,8 @@ class Helper:
         """Leave the processor of the thread that calls, and do not come back."""
         self.avoided, others = here, os.sched_getaffinity(os.getpid()) - {here}
         if others:
-            os.sched_setaffinity(self.thread.native_id, others)
+            with suppress(OSError):  # where a process may not choose, the scheduler's choice will do
+                os.sched_setaffinity(self.thread.native_id, others)
 
 
 @jit
