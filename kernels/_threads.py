@@ -156,6 +156,7 @@ class Helper:
         return None if asleep else self.error
 
     def serve(self):
+        """What the thread runs: stay awake for a while, sleep until told, work, say so."""
         call = self.calls[0]
         while True:
             watch(self.answers, call, self.calls, call, GRACE)

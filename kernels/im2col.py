@@ -139,6 +139,7 @@ def is_pointwise(w_shape, stride, padding):
 
 
 def rows_of(pixels):
+    """(N, H, W, C) -> (N H W, C)"""
     return pixels.reshape(-1, pixels.shape[-1])
 
 

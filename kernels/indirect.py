@@ -23,7 +23,6 @@ import numpy as np
 from ._memory import aligned, scratch
 from ._numba import jit, numba
 from ._threads import get_num_threads, parallel, shares
-from .im2col import is_pointwise
 from .simd.indirect import ROWS, fetch, over_pixels_1, over_pixels_2, over_taps_1, over_taps_2
 from .winograd import turned
 
@@ -64,8 +63,6 @@ def positions(w):
 
 def indirect_weight_grad_numba(x, dy, window, stride, padding, dilation):
     """dw: a thread sums over a piece of the pixels; the pieces are added afterwards, in their order."""
-    if is_pointwise(window, stride, padding):
-        x, dy = one_line(x), one_line(dy)
     c, k = x.shape[3], dy.shape[3]
     taps = [(i * dilation[0] - padding[0], j * dilation[1] - padding[1]) for i, j in np.ndindex(window)]
     pixels = len(dy) * dy.shape[1] * dy.shape[2]
@@ -76,11 +73,6 @@ def indirect_weight_grad_numba(x, dy, window, stride, padding, dilation):
     dw = aligned((len(taps), c, k), np.float32)
     parallel(len(taps) * c, collect_rows, sums, dw, grain=1 + 2**14 // k)
     return dw.reshape(*window, c, k)
-
-
-def one_line(pixels):
-    """Where a result depends on one pixel alone, samples and lines mean nothing, and neighbours are read fastest."""
-    return pixels.reshape(1, 1, -1, pixels.shape[-1])
 
 
 def packed(w):
@@ -97,9 +89,6 @@ def over_taps(source, w, taps, bias, target, grid, start, target_step, source_st
     """target[n, start + target_step r] = bias + sum over taps of source[n, source_step r + tap] @ w[tap], r in grid."""
     k = target.shape[3]
     bias = np.zeros((1, k), np.float32) if bias is None else bias.reshape(-1, k)
-    if len(bias) == 1 and w.shape[1] == 1 and taps == [(0, 0, 0)] and source_step == target_step == (1, 1):
-        source, target = one_line(source), one_line(target)
-        grid = target.shape[1:3]
     taps = np.array(taps, np.int64).reshape(-1, 3)
     zeros = np.zeros(source.shape[3], np.float32)
     tiles = -(-len(source) * grid[0] * grid[1] // ROWS)

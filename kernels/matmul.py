@@ -173,6 +173,7 @@ def multiply_in_tiles(x, w, y, bias):
 
 @jit
 def share_of_panels(first, last, w, panels):
+    """2 LANES columns of w a panel; where w has no more, what lies there is never read."""
     for panel in range(first, last):
         begin = panel * 2 * LANES
         for k in range(len(w)):
