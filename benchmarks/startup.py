@@ -7,23 +7,17 @@ import tempfile
 import time
 from statistics import median
 
-JOB = """
+FIRST_STEP = """
 import time
 started = time.perf_counter()
 from minigen.train.ddpm import DDPMConfig
 from minigen.train.start import prepare
-batches, task = prepare(DDPMConfig())
+batches, task = prepare(DDPMConfig({settings}))
 task.step(batches, 0)
 print(time.perf_counter() - started)
 """
-UNET = """
-import time
-started = time.perf_counter()
-from benchmarks.sides.unet_minigen import build, draw
-from minigen.random import Generator
-build()[1](*draw(Generator(1)))
-print(time.perf_counter() - started)
-"""
+JOB = FIRST_STEP.format(settings="")
+UNET = FIRST_STEP.format(settings="channels=64, multipliers=(1, 2, 2), blocks=2, attention_levels=(2,), patch=1")
 
 
 def measure(repetitions=5):

@@ -5,6 +5,7 @@ import os
 import platform
 import tempfile
 from pathlib import Path
+from uuid import uuid4
 
 from . import _memory  # noqa: F401  (from here on, freed arrays are kept for the next ones)
 
@@ -22,7 +23,8 @@ def jit(function, fastmath=frozenset(FAST_BUT_HONEST)):
     """Compile `function` at its first call for the dtypes it gets; keep the machine code on disk."""
     if numba is None:
         return function
-    return numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=set(fastmath))(function)
+    options = {"nogil": True, "cache": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+    return numba.njit(fastmath=set(fastmath), **options)(function)
 
 
 def jit_in_order(function):
@@ -48,8 +50,24 @@ def _writable(folder):
         return False
 
 
+def _name_after_process():
+    """Let a file of machine code be called after the process that writes it.
+
+    Numba numbers these files. Of two processes that compile the same kernel for different types at the same moment,
+    both would write number 1, and the index, written apart, could name the one's types and the other's code.
+    """
+    from numba.core.caching import IndexDataCacheFile
+
+    process, numbered = uuid4().hex[:8], IndexDataCacheFile._data_name
+    IndexDataCacheFile._data_name = lambda self, number: f"{process}.{numbered(self, number)}"
+
+
+cache_is_new = False  # whether no kernel of this version has been compiled before
 if numba is not None and "NUMBA_CACHE_DIR" not in os.environ:
-    numba.config.CACHE_DIR = str(_cache_folder())  # type: ignore[attr-defined]
+    folder = _cache_folder()
+    cache_is_new = not any(folder.iterdir())
+    numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
+    _name_after_process()
 
 
 def _widest_vectors():

@@ -6,6 +6,7 @@ installed. `use_kernels` forces one, and then raises rather than fall back, so t
 compares two implementations never compares one with itself.
 """
 
+from collections.abc import Callable
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -13,7 +14,7 @@ from importlib import import_module
 
 import numpy as np
 
-_forced: ContextVar[str | None] = ContextVar("kernels", default=None)
+_forced: ContextVar[str | Callable[[str], str] | None] = ContextVar("kernels", default=None)
 
 DIALECTS = ("numpy", "numba", "cuda")
 
@@ -45,8 +46,8 @@ AS_THEY_ARE = {"matmul", "linear", "linear_grad", "contiguous", "sgd_step", "rms
 
 @contextmanager
 def use_kernels(dialect):
-    """Force one dialect ("numpy", "numba" or "cuda") for every kernel call in the block."""
-    if dialect not in DIALECTS:
+    """Force one dialect ("numpy", "numba" or "cuda") for every kernel call in the block; or a function of its name."""
+    if dialect not in DIALECTS and not callable(dialect):
         raise ValueError(f"dialect must be one of {', '.join(DIALECTS)}, got {dialect!r}")
     token = _forced.set(dialect)
     try:
@@ -61,7 +62,7 @@ def dispatch(name, *args, **kwargs):
     Raises LookupError for an unknown kernel, or for one without the dialect that `use_kernels` asks for; TypeError
     where that dialect does not fit the arrays.
     """
-    implementation = kernel(name, _dialect(args))
+    implementation = kernel(name, _dialect(name, args))
     return implementation(*(args if name in AS_THEY_ARE else map(_plain, args)), **kwargs)
 
 
@@ -76,10 +77,12 @@ def kernel(name, dialect):
         raise LookupError(f"kernel {name!r} has no {dialect} version") from None
 
 
-def _dialect(args):
+def _dialect(name, args):
     """Looking for an attribute that is missing takes long, so NumPy's arrays, which most are, are not asked for it."""
     others = [a for a in args if type(a) is not np.ndarray]
-    forced, on_gpu = _forced.get(), any(hasattr(a, "__cuda_array_interface__") for a in others)
+    forced = _forced.get()
+    forced = forced(name) if callable(forced) else forced
+    on_gpu = any(hasattr(a, "__cuda_array_interface__") for a in others)
     if forced and on_gpu != (forced == "cuda") and (on_gpu or any(isinstance(a, np.ndarray) for a in args)):
         raise TypeError(f"use_kernels({forced!r}) does not fit arrays {'on the GPU' if on_gpu else 'of NumPy'}")
     return forced or ("cuda" if on_gpu else "numba" if _numba_installed() else "numpy")

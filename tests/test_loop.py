@@ -246,21 +246,34 @@ def test_a_terminal_gets_a_bar_with_loss_speed_and_time_left():
     assert "images/s" in stream.getvalue()
 
 
-def test_elsewhere_plain_lines_come_every_few_seconds(monkeypatch):
+@pytest.mark.parametrize("first", [2.0, 20.0])
+def test_elsewhere_plain_lines_come_every_few_seconds_with_the_speed_after_the_first_step(monkeypatch, first):
     now = [0.0]
     monkeypatch.setattr("minigen.train.progress.monotonic", lambda: now[0])
     stream = io.StringIO()
     with progress(100, 90, 8, stream) as shown:
         assert isinstance(shown, Lines)
-        for _ in range(10):
-            now[0] += 2.0
+        for seconds in [first, *[2.0] * 9]:
+            now[0] += seconds
             shown.update({"loss": 0.5})
     assert stream.getvalue().splitlines() == [
-        "step 93/100  loss 0.5000  4 images/s  0:14 left",
-        "step 96/100  loss 0.5000  4 images/s  0:08 left",
-        "step 99/100  loss 0.5000  4 images/s  0:02 left",
+        *(["step 91/100  loss 0.5000  after 20 s"] if first == 20.0 else []),
+        "step 94/100  loss 0.5000  4 images/s  0:12 left",
+        "step 97/100  loss 0.5000  4 images/s  0:06 left",
         "step 100/100  loss 0.5000  4 images/s  0:00 left",
     ]
+
+
+def test_a_bar_reckons_its_speed_without_the_first_step(monkeypatch):
+    stream = Terminal()
+    with progress(100, 0, 8, stream) as shown:
+        now = [shown.bar.start_t]
+        shown.bar._time, shown.bar.mininterval = lambda: now[0], 0
+        for seconds in [20.0, *[2.0] * 9]:
+            now[0] += seconds
+            shown.update({"loss": 0.5})
+    assert "4 images/s" in stream.getvalue().splitlines()[-1].split("\r")[-1]
+    assert "10/100 [00:18<" in stream.getvalue()
 
 
 # ---------------------------------------------------------------- the diffusion task

@@ -1,4 +1,7 @@
-"""What a person sees while a run goes on: a tqdm bar on a terminal, plain lines every few seconds elsewhere."""
+"""What a person sees while a run goes on: a tqdm bar on a terminal, plain lines every few seconds elsewhere.
+
+The first step may compile kernels for many seconds: no speed is worked out from it.
+"""
 
 import sys
 from time import monotonic
@@ -16,10 +19,13 @@ class Bar:
     def __init__(self, total, done, images_per_step, stream):
         from tqdm import tqdm
 
-        self.images_per_step = images_per_step
+        self.images_per_step, self.started = images_per_step, False
         self.bar = tqdm(total=total, initial=done, unit="step", file=stream, dynamic_ncols=True)
 
     def update(self, metrics):
+        if not self.started:
+            self.started = True
+            self.bar.unpause()
         rate = (self.bar.format_dict["rate"] or 0) * self.images_per_step
         self.bar.set_postfix_str(f"loss={metrics['loss']:.4f}, {rate:.0f} images/s", refresh=False)
         self.bar.update()
@@ -41,16 +47,20 @@ class Lines:
 
     def __init__(self, total, done, images_per_step, stream):
         self.total, self.done, self.images_per_step, self.stream = total, done, images_per_step, stream
-        self.last_time, self.last_done = monotonic(), done
+        self.last_time, self.last_done, self.started = monotonic(), done, False
 
     def update(self, metrics):
         self.done += 1
         now = monotonic()
-        if now - self.last_time >= self.EVERY or self.done == self.total:
-            rate = (self.done - self.last_done) / max(now - self.last_time, 1e-9)
+        seconds, so_far = now - self.last_time, f"step {self.done}/{self.total}  loss {metrics['loss']:.4f}"
+        if not self.started:
+            if seconds >= self.EVERY:
+                self.say(f"{so_far}  after {seconds:.0f} s")
+            self.last_time, self.last_done, self.started = now, self.done, True
+        elif seconds >= self.EVERY or self.done == self.total:
+            rate = (self.done - self.last_done) / max(seconds, 1e-9)
             left = round((self.total - self.done) / rate)
-            speed = f"{rate * self.images_per_step:.0f} images/s  {left // 60}:{left % 60:02d} left"
-            self.say(f"step {self.done}/{self.total}  loss {metrics['loss']:.4f}  {speed}")
+            self.say(f"{so_far}  {rate * self.images_per_step:.0f} images/s  {left // 60}:{left % 60:02d} left")
             self.last_time, self.last_done = now, self.done
 
     def say(self, text):

@@ -16,6 +16,7 @@ from ..data import load as load_data
 from ..device import device as find_device
 from ..random import Generator
 from .ae import AE, AEConfig, AETraining
+from .ahead import compile_ahead
 from .config import SettingError
 from .ddpm import DDPM, DDPMConfig, DDPMTraining
 from .gan import GAN, GANTraining
@@ -121,6 +122,7 @@ def prepare(config):
     find_device(config.device)
     images = load_data(config.data, config.data_dir)
     batches = Batches(images.images, images.labels, config.batch_size, config.seed)
+    compile_ahead(config)
     if config.device == "cuda":
         batches = Prefetched(batches)
     return batches, MODELS[config.model][2](config, batches.images.shape[1:])

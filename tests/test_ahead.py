@@ -1,0 +1,113 @@
+"""The helper of the first step: when there is one, and that it compiles what training will want, for every model."""
+
+import json
+
+import pytest
+from tiny import config, make_data
+
+from minigen.dispatch import KERNELS, kernel, use_kernels
+from minigen.kernels import _numba
+from minigen.train import MODELS, ahead
+from minigen.train.start import prepare
+
+needs_numba = pytest.mark.skipif(_numba.numba is None, reason="needs Numba")
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The commands of helpers that would have been started, where the cache is new and two threads may work."""
+    commands = []
+    monkeypatch.setattr(ahead.subprocess, "Popen", lambda command, **options: commands.append((command, options)) or 1)
+    monkeypatch.setattr(_numba, "cache_is_new", True)
+    monkeypatch.setattr(_numba, "folder", "the cache", raising=False)
+    monkeypatch.setattr(ahead, "helper", None)
+    monkeypatch.setattr(ahead, "get_num_threads", lambda: 2)
+    return commands
+
+
+def test_the_first_training_starts_one_helper_and_says_so(started, tmp_path, capsys):
+    settings = config(make_data(tmp_path / "data"))
+    prepare(settings), prepare(settings)
+    ((command, options),) = started
+    given = json.loads(command[-1])
+    assert MODELS[given["model"]][0].from_dict(given["config"]) == settings
+    assert options["env"]["MINIGEN_THREADS"] == "1"
+    assert capsys.readouterr().err.splitlines() == ["compiling the kernels, once: they are kept in the cache"]
+
+
+@pytest.mark.parametrize("reason", ["kernels are there", "one thread", "a GPU", "no process can be started"])
+def test_there_is_no_helper_where_none_can_help(started, monkeypatch, tmp_path, capsys, reason):
+    settings = config(make_data(tmp_path / "data"))
+    if reason == "kernels are there":
+        monkeypatch.setattr(_numba, "cache_is_new", False)
+    elif reason == "one thread":
+        monkeypatch.setattr(ahead, "get_num_threads", lambda: 1)
+    elif reason == "a GPU":
+        object.__setattr__(settings, "device", "cuda")
+    else:
+        monkeypatch.setattr(ahead.subprocess, "Popen", refuse)
+    ahead.compile_ahead(settings)
+    assert not started and ahead.helper is None
+    assert bool(capsys.readouterr().err) == (reason == "no process can be started")
+
+
+def refuse(command, **options):
+    raise OSError("no more processes")
+
+
+@needs_numba
+@pytest.mark.parametrize("model", sorted(MODELS))
+def test_the_helper_gets_through_the_first_step_of_every_model(model, monkeypatch):
+    """Forward in NumPy, backward and optimiser in Numba: of the gradient kernels none runs in NumPy."""
+    ran = set()
+
+    def noted(name):
+        ran.add((name, ahead.backwards_only(name)))
+        return ahead.backwards_only(name)
+
+    with use_kernels(noted):
+        batches, task = prepare(MODELS[model][0](batch_size=4))
+        task.step(batches, 0)
+    assert {dialect for name, dialect in ran if "grad" in name} == {"numba"}
+    assert ("adamw_step", "numba") in ran and ("linear_grad", "numba") in ran
+    assert "numpy" in {dialect for name, dialect in ran if not name.startswith("philox")}
+
+
+@needs_numba
+def test_what_the_helper_compiles_is_what_the_step_asks_for():
+    """The types of the arrays do not depend on who went forward, so one finds what the other has compiled."""
+    files = [kernel(name, "numba").__module__ for names in KERNELS.values() for name in names.split()]
+    kernels = [k for file in sorted(set(files)) for k in vars(__import__(file, fromlist="*")).values()]
+    dispatchers = {id(k): k for k in kernels if hasattr(k, "signatures")}
+
+    def signatures():
+        return {(id(k), str(signature)) for k in dispatchers.values() for signature in k.signatures}
+
+    settings = MODELS["ddpm"][0](batch_size=4)
+    batches, task = prepare(settings)
+    task.step(batches, 0)
+    known = signatures()
+    assert known
+    ahead.first_step({"model": "ddpm", "config": settings.to_dict()})
+    assert signatures() == known, "the helper called a kernel with other types"
+
+
+def test_the_last_kernels_are_the_helpers_first():
+    assert ahead.backwards_only("group_norm_grad") == ahead.backwards_only("adamw_step") == "numba"
+    assert ahead.backwards_only("group_norm") == ahead.backwards_only("philox_normal") == "numpy"
+
+
+@needs_numba
+def test_a_file_of_machine_code_is_named_after_the_process_that_wrote_it(tmp_path):
+    """Two processes at once: each finds its own code under its own types, whoever wrote the index last."""
+    from numba.core.caching import IndexDataCacheFile
+
+    mine = IndexDataCacheFile(str(tmp_path), "kernel", "stamp")
+    mine.save("types of mine", b"mine")
+    (name,) = (path.name for path in tmp_path.glob("*.nbc"))
+    (tmp_path / "kernel.nbi").unlink()  # another process had read the index before
+    other = IndexDataCacheFile(str(tmp_path), "kernel", "stamp")
+    other._data_name = lambda number: name.replace(name[:8], "12345678")
+    other.save("types of the other", b"the other's")
+    assert other.load("types of the other") == b"the other's" and mine.load("types of mine") is None
+    assert (tmp_path / name).exists() and len(list(tmp_path.glob("*.nbc"))) == 2
