@@ -37,6 +37,7 @@ def measure(run, data_dir, samples, steps, picture=None):
 
 def train(run, data_dir):
     command = [sys.executable, "-m", "minigen", "train", "ddpm", "--data", "mnist", "--condition", "class"]
+    command += ["--steps", "1500"]
     where = ["--data-dir", str(data_dir)] if data_dir else []
     subprocess.run([*command, *where, "--out", str(run)], check=True, env={**os.environ, "MINIGEN_THREADS": "1"})
     return run

@@ -1,6 +1,6 @@
 """A diffusion model on handwritten digits: train it, draw with it in three ways, let it finish digits cut in half.
 
-    python examples/diffusion.py                 some five minutes on two cores, digits that ship with the package
+    python examples/diffusion.py                 a few minutes on two cores, digits that ship with the package
     python examples/diffusion.py --steps 20      to see that it runs
 
 The same on the command line: minigen train ddpm; minigen sample runs/ddpm-1; minigen edit runs/ddpm-1 inpaint

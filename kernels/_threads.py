@@ -67,7 +67,10 @@ def shrinking_shares(tasks, threads, grain=1):
 
     A share is as large as leaves every thread another one of that size: few shares while there is much to do, small
     ones at the end, where the threads wait for the last. (Polychronopoulos and Kuck, Guided self-scheduling, 1987)
+    Where that is not worth the trouble, each thread gets one share.
     """
+    if tasks < FEW * threads * grain:
+        return shares(tasks, threads, grain)
     grain, cut, first = max(grain, tasks // (SMALLEST * threads)), [], 0
     while first < tasks:
         left = tasks - first
@@ -77,6 +80,7 @@ def shrinking_shares(tasks, threads, grain=1):
     return cut
 
 
+FEW = 6  # times the grain: no more than that for each thread is cut into equal shares
 SMALLEST = 24  # parts of a thread's fair share that are worth being told apart
 
 

@@ -41,6 +41,7 @@ if numba is not None:
     from .simd.vector import BYTES, LANES
 
 CACHE = 1 << 21  # bytes of a core's L2 cache
+SHARE = 1 << 22  # multiplications that are worth a share
 TILES = 32  # of a block: with 128 channels in and out, V and M take 1.2 MB of that
 ALL = np.arange(36)  # the planes; upsample_conv.py does without some of them, which are 0
 GAP = 16  # floats between the 36 planes of V, M and U: a power of two apart, they would share the same few cache sets
@@ -90,7 +91,8 @@ def winograd_numba(x, w, bias, padding, residual=None, planes=ALL):
     residual = y[:0] if residual is None else residual
     # Every block reads all of U. Where that comes from beyond the cache, there are fewer blocks, twice as large.
     runs, length, per_block = cut_into_runs(y.shape, TILES if u.nbytes < CACHE else 2 * TILES)
-    parallel(-(-runs // per_block), share_of_blocks, x, u, bias, residual, y, planes, *padding, runs, length, per_block)
+    given = x, u, bias, residual, y, planes, *padding, runs, length, per_block
+    parallel(-(-runs // per_block), share_of_blocks, *given, grain=1 + SHARE // (36 * per_block * length * c * k))
     return y
 
 

@@ -29,6 +29,9 @@ def test_shrinking_shares_cover_every_task_once_and_end_small(tasks, threads, gr
     cut = _threads.shrinking_shares(tasks, threads, grain)
     sizes = [last - first for first, last in cut]
     assert [i for first, last in cut for i in range(first, last)] == list(range(tasks))
+    if tasks < _threads.FEW * threads * grain:  # so little that each thread gets one share
+        assert cut == _threads.shares(tasks, threads, grain)
+        return
     assert sizes == sorted(sizes, reverse=True)
     assert min(sizes[:-1], default=grain) >= grain
     assert threads == 1 or grain > 1 or tasks < 48 * threads or sizes[-1] <= tasks / (24 * threads)

@@ -270,8 +270,8 @@ def test_labels_find_every_mode_and_penalties_most():
 
 @pytest.mark.slow
 def test_the_main_job_measured_again(tmp_path):
-    """One seed from a cold cache, as in the README's table; five to six minutes."""
+    """One seed from a cold cache, as in the README's table; four minutes on a fast machine, ten on a slow one."""
     from benchmarks.ddpm import measure
 
     figures = measure([0], 256)
-    assert figures["seed 0"]["recognised"] >= 0.5
+    assert figures["seed 0"]["recognised"] >= 0.75
