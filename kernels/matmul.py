@@ -22,7 +22,7 @@ from functools import cache
 
 import numpy as np
 
-from ._memory import aligned
+from ._memory import aligned, derived
 from ._numba import jit, numba
 from ._threads import get_num_threads, parallel, shares
 from .arithmetic import sum_positions_numba
@@ -166,8 +166,9 @@ def in_tiles(x, y, least=MANY):
 
 def multiply_in_tiles(x, w, y, bias):
     """y = x w + bias, with w as (panels, K, 2 LANES): the columns that one tile of the product reads lie together."""
-    panels = aligned((-(-w.shape[1] // (2 * LANES)), len(w), 2 * LANES), np.float32)
-    parallel(len(panels), share_of_panels, w, panels, grain=1 + 2**13 // len(w))
+    panels, known = derived("panels", w, (-(-w.shape[1] // (2 * LANES)), len(w), 2 * LANES), np.float32)
+    if not known:
+        parallel(len(panels), share_of_panels, w, panels, grain=1 + 2**13 // len(w))
     parallel(-(-len(x) // BLOCK), share_of_blocks, x, panels, bias, y)
 
 
