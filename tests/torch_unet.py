@@ -28,7 +28,7 @@ class Attend(nn.Module):
     def __init__(self, c, heads, groups=8):
         super().__init__()
         self.heads, self.norm = heads, nn.GroupNorm(groups, c)
-        self.query, self.key_value, self.output = nn.Conv2d(c, c, 1), nn.Conv2d(c, 2 * c, 1), nn.Conv2d(c, c, 1)
+        self.query, self.key, self.value, self.output = (nn.Conv2d(c, c, 1) for _ in range(4))
 
     def forward(self, x):
         n, c, h, w = x.shape
@@ -37,8 +37,7 @@ class Attend(nn.Module):
             return y.reshape(n, self.heads, c // self.heads, h * w).transpose(-1, -2)
 
         z = self.norm(x)
-        k, v = self.key_value(z).chunk(2, 1)
-        o = F.scaled_dot_product_attention(tokens(self.query(z)), tokens(k), tokens(v))
+        o = F.scaled_dot_product_attention(tokens(self.query(z)), tokens(self.key(z)), tokens(self.value(z)))
         return x + self.output(o.transpose(-1, -2).reshape(n, c, h, w))
 
 

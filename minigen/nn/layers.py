@@ -193,15 +193,18 @@ class Attention(Module):
             raise ValueError(f"heads must divide channels: got heads={heads}, channels={channels}")
         self.heads = heads
         self.query = Linear(channels, channels, generator)
-        self.key_value = Linear(context_channels or channels, 2 * channels, generator)
+        self.key = Linear(context_channels or channels, channels, generator)
+        self.value = Linear(context_channels or channels, channels, generator)
         self.output = Linear(channels, channels, generator, weight_init=output_init)
 
     def forward(self, x, context=None, mask=None):
         (n, length, c), context = x.shape, x if context is None else context
-        width = c // self.heads
-        q = self.query(x).reshape(n, length, self.heads, width)
-        kv = self.key_value(context).reshape(n, context.shape[1], 2, self.heads, width)
-        return self.output(ops.attention(q, kv[:, :, 0], kv[:, :, 1], mask).reshape(n, length, c))
+
+        def by_head(y):
+            return y.reshape(n, y.shape[1], self.heads, c // self.heads)
+
+        q, k, v = by_head(self.query(x)), by_head(self.key(context)), by_head(self.value(context))
+        return self.output(ops.attention(q, k, v, mask).reshape(n, length, c))
 
     def describe(self):
         return f"heads={self.heads}"
