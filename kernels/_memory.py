@@ -18,7 +18,9 @@ def aligned(shape, dtype):
 
     A vector of 16 floats that lies across the border of two lines is read, and written, as two.
     """
-    return _whole_lines(math.prod(shape) * np.dtype(dtype).itemsize).view(dtype).reshape(shape)
+    dtype = np.dtype(dtype)
+    memory, start = _whole_lines(math.prod(shape) * dtype.itemsize)
+    return np.ndarray(shape, dtype, memory, start)
 
 
 def scratch(name, shape, dtype):
@@ -71,7 +73,8 @@ def _in_huge_pages(size):
     """Memory in pages of 2 MB where the system has them: loops that write to 36 places at once, as Winograd's do,
     touch more pages of 4 kB than a processor remembers the addresses of."""
     if size < HUGE_PAGE or not hasattr(mmap, "MADV_HUGEPAGE"):
-        return _whole_lines(size)
+        memory, start = _whole_lines(size)
+        return memory[start : start + size]
     pages = mmap.mmap(-1, size + HUGE_PAGE)
     pages.madvise(mmap.MADV_HUGEPAGE)
     memory = np.frombuffer(pages, np.uint8)
@@ -80,10 +83,9 @@ def _in_huge_pages(size):
 
 
 def _whole_lines(size):
-    """size bytes, the first of which begins a cache line."""
+    """(memory, start): from its byte `start` on there are `size` bytes, the first of which begins a cache line."""
     memory = np.empty(size + LINE, np.uint8)
-    start = -memory.__array_interface__["data"][0] % LINE
-    return memory[start : start + size]
+    return memory, -ctypes.addressof(ctypes.c_char.from_buffer(memory)) % LINE  # the quickest way to an address
 
 
 LINE = 64  # bytes

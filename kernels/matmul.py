@@ -15,7 +15,8 @@ BLAS keeps threads of its own, and its idle ones spin: after every product they 
 that follow. So BLAS is held to one thread, and parts are handed to the same threads as everything else.
 
 A layer whose weights are few beside its samples, as a 1x1 convolution's are, is multiplied in tiles by simd/gemm.py: it
-reads x where it lies, which BLAS copies first, and begins its sums with the bias.
+reads x where it lies, which BLAS copies first, and begins its sums with the bias. With fewer samples, the weights too
+are read where they lie, by columns.
 """
 
 from functools import cache
@@ -76,6 +77,8 @@ def linear_numba(x, w, bias):
     y = aligned((len(x), w.shape[1]), np.result_type(x, w))
     if in_tiles(x, y):
         multiply_in_tiles(x, w, y, bias)
+    elif in_tiles(x, y, FEW) and y.size * len(w) > SMALL and w.flags.c_contiguous:
+        parallel(-(-w.shape[1] // (2 * LANES)), share_of_columns, x, w, bias, y)
     else:
         multiply([(x, w, y, bias)])
     return y
@@ -152,10 +155,10 @@ def single_threaded_blas():
 # ---------------------------------------------------------------- CPU: many samples, in tiles of the micro-kernel
 
 MANY = 1024  # samples, from which on the weights are soon rearranged
-FEW = 64  # samples of a weight gradient, for which nothing is rearranged
+FEW = 64  # samples, from which on whole tiles beat BLAS where nothing is rearranged
 ROWS = 8  # of the micro-kernel's tile
 BLOCK = 64  # samples whose part of y stays in the core's L1 or L2 cache while all columns pass
-DEPTH = 128  # samples of a weight gradient that are summed in registers
+DEPTH = 128  # terms that are summed in registers; so many rows, 2 vectors each, stay in the core's L1 cache
 
 
 def in_tiles(x, y, least=MANY):
@@ -196,6 +199,21 @@ def share_of_blocks(first, last, x, panels, bias, y):
                 x[begin:].ctypes.data, x.strides[0], 4, panels[panel].ctypes.data, 2 * BYTES,
                 y[begin:].ctypes.data + 4 * at, y.strides[0], end - begin, min(2 * LANES, y.shape[1] - at), x.shape[1],
                 True,
+            )  # fmt: skip
+
+
+@jit
+def share_of_columns(first, last, x, w, bias, y):
+    """2 LANES columns of y at a time, for samples so few that rearranging w would not pay: the bias, then products."""
+    for at in range(first * 2 * LANES, min(last * 2 * LANES, y.shape[1]), 2 * LANES):
+        wide = min(2 * LANES, y.shape[1] - at)
+        for i in range(len(x)):
+            for j in range(at, at + wide):
+                y[i, j] = bias[j]
+        for k in range(0, len(w), DEPTH):
+            product(
+                x.ctypes.data + 4 * k, x.strides[0], 4, w[k:].ctypes.data + 4 * at, w.strides[0],
+                y.ctypes.data + 4 * at, y.strides[0], len(x), wide, min(DEPTH, len(w) - k), True,
             )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ SHAPES = {  # samples, inputs, outputs, large enough to be cut; which of the lay
     "columns": (128, 300, 700),
     "odd": (301, 257, 129),
     "tiles": (2056, 104, 48),
+    "tiles of columns": (136, 300, 208),
     "tiles of the input gradient alone": (1024, 32, 40),
     "no inputs": (1024, 0, 16),
     "depth of the weight gradient": (40000, 12, 20),
