@@ -109,7 +109,7 @@ OPERATIONS = [
            "adding=True", "adding=False",
            "test_winograd.py::test_the_error_stays_in_the_table_at_working_sizes[64-32]"),
     Mutant("memory for vectors begins anywhere", "kernels/_memory.py",
-           "[0] % LINE", "[0] % 16",
+           "from_buffer(memory)) % LINE", "from_buffer(memory)) % 16",
            "test_parallel.py::test_memory_for_vectors_begins_with_a_cache_line"),
     Mutant("filters kept by their shape alone", "kernels/_memory.py",
            "key = name, id(weights)", "key = name, weights.shape",
