@@ -18,7 +18,7 @@ from ._memory import aligned, scratch
 from ._numba import jit
 from ._threads import get_num_threads, parallel, shares
 from .matmul import linear_grad_numba, linear_numba, single_threaded_blas
-from .winograd import turned
+from .turned import turned
 
 ROWS_BYTES = 1 << 20  # rows of one block of samples: about what stays in a core's L2 cache between writing and use
 NARROW = 8  # fewer channels than this are copied one by one

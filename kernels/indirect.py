@@ -24,7 +24,7 @@ from ._memory import aligned, scratch
 from ._numba import jit, numba
 from ._threads import get_num_threads, parallel, shares
 from .simd.indirect import ROWS, fetch, over_pixels_1, over_pixels_2, over_taps_1, over_taps_2
-from .winograd import turned
+from .turned import turned
 
 if numba is not None:
     from .simd.vector import LANES

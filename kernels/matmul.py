@@ -28,6 +28,7 @@ from ._numba import jit, numba
 from ._threads import get_num_threads, parallel, shares
 from .arithmetic import sum_positions_numba
 from .simd.gemm import product
+from .turned import turned
 
 if numba is not None:
     from .simd.vector import BYTES, LANES
@@ -77,8 +78,8 @@ def linear_numba(x, w, bias):
     y = aligned((len(x), w.shape[1]), np.result_type(x, w))
     if in_tiles(x, y):
         multiply_in_tiles(x, w, y, bias)
-    elif in_tiles(x, y, FEW) and y.size * len(w) > SMALL and w.flags.c_contiguous:
-        parallel(-(-w.shape[1] // (2 * LANES)), share_of_columns, x, w, bias, y)
+    elif in_columns(x, w, y):
+        multiply_columns(x, w, y, bias)
     else:
         multiply([(x, w, y, bias)])
     return y
@@ -101,6 +102,8 @@ def linear_grad_numba(g, x, w, needs):
         dx = aligned((len(g), len(w)), g.dtype)
         if in_tiles(g, dx):
             multiply_in_tiles(g, w.T, dx, np.zeros(len(w), g.dtype))
+        elif in_columns(g, w, dx):
+            multiply_columns(g, turned(w[None, None])[0, 0], dx, np.zeros(len(w), g.dtype))
         else:
             parts.append((g, w.T, dx, None))
     multiply(parts)
@@ -167,6 +170,16 @@ def in_tiles(x, y, least=MANY):
     return whole and all(a.dtype == np.float32 and a.strides[1] == 4 for a in (x, y))
 
 
+def in_columns(x, w, y):
+    """Whether the same holds for fewer samples, and w lies in order, with enough to do."""
+    return in_tiles(x, y, FEW) and w.flags.c_contiguous and len(x) * w.size > SMALL
+
+
+def multiply_columns(x, w, y, bias):
+    """y = x w + bias, for samples so few that rearranging w would not pay."""
+    parallel(-(-w.shape[1] // (2 * LANES)), share_of_columns, x, w, bias, y)
+
+
 def multiply_in_tiles(x, w, y, bias):
     """y = x w + bias, with w as (panels, K, 2 LANES): the columns that one tile of the product reads lie together."""
     panels, known = derived("panels", w, (-(-w.shape[1] // (2 * LANES)), len(w), 2 * LANES), np.float32)
@@ -204,7 +217,7 @@ def share_of_blocks(first, last, x, panels, bias, y):
 
 @jit
 def share_of_columns(first, last, x, w, bias, y):
-    """2 LANES columns of y at a time, for samples so few that rearranging w would not pay: the bias, then products."""
+    """2 LANES columns of y at a time: the bias in every row, to which DEPTH products at a time are added."""
     for at in range(first * 2 * LANES, min(last * 2 * LANES, y.shape[1]), 2 * LANES):
         wide = min(2 * LANES, y.shape[1] - at)
         for i in range(len(x)):

@@ -38,7 +38,8 @@ from .simd.polyphase_transforms import (
     points_to_result,
     spread_to_points,
 )
-from .winograd import GAP, rounded, turned
+from .turned import turned
+from .winograd import GAP, rounded
 
 if numba is not None:
     from .simd.vector import BYTES, LANES

@@ -33,8 +33,8 @@ from ._memory import aligned, derived, scratch
 from ._numba import jit, numba
 from ._threads import get_num_threads, parallel, shares
 from .simd.gemm import product
-from .simd.vector import vectors
 from .simd.winograd_transforms import A_T, B_T, G, add_points_to_filter, filter_to_points
+from .turned import turned
 from .winograd_tiles import fill_strip, place_of_run, read_gradient, read_points, write_result
 
 if numba is not None:
@@ -113,16 +113,6 @@ def winograd_weight_grad_numba(x, dy, padding, planes=ALL):
     dw = aligned((3, 3, c, k), np.float32)
     parallel(c, add_pieces, sums, dw, grain=1 + 2**12 // k)
     return dw
-
-
-def turned(w):
-    """The filters turned by 180 degrees, input and output channels exchanged: (KH, KW, C, K) -> (KH, KW, K, C)."""
-    kh, kw, c, k = w.shape
-    result = aligned((kh * kw, k, c), w.dtype)
-    in_squares = w.dtype == np.float32 and c % LANES == k % LANES == 0
-    turn = turn_squares if in_squares else turn_positions
-    parallel(kh * kw, turn, w.reshape(kh * kw, c, k), result, grain=1 + 2**15 // max(c * k, 1))
-    return result.reshape(kh, kw, k, c)
 
 
 def transformed_filters(w):
@@ -269,42 +259,6 @@ def add_pieces(first, last, sums, dw):
             for piece in range(1, len(sums)):
                 for at in range(len(total)):
                     total[at] += sums[piece, tap, row, at]
-
-
-@jit
-def turn_positions(first, last, w, result):
-    """result[i] = w[-1 - i]^T, square by square, so that both stay in the cache."""
-    _, c, k = w.shape
-    for position in range(first, last):
-        source, target = w[len(w) - 1 - position], result[position]
-        for c0 in range(0, c, 16):
-            for k0 in range(0, k, 16):
-                for b in range(k0, min(k0 + 16, k)):
-                    for a in range(c0, min(c0 + 16, c)):
-                        target[b, a] = source[a, b]
-
-
-@vectors
-def transpose_square(v, source, source_row, target, target_row):
-    """LANES x LANES numbers."""
-    rows = []
-    for _ in range(LANES):
-        rows.append(v.load(source))
-        source = v.at(source, source_row)
-    for column in v.transposed(rows):
-        v.store(column, target)
-        target = v.at(target, target_row)
-
-
-@jit
-def turn_squares(first, last, w, result):
-    """The same for channels that are multiples of LANES: a square is transposed in registers."""
-    _, c, k = w.shape
-    for position in range(first, last):
-        source, target = w[len(w) - 1 - position].ctypes.data, result[position].ctypes.data
-        for c0 in range(0, c, LANES):
-            for k0 in range(0, k, LANES):
-                transpose_square(source + 4 * (c0 * k + k0), 4 * k, target + 4 * (k0 * c + c0), 4 * c)
 
 
 # ---------------------------------------------------------------- CUDA: winograd.cu, version 4 of conv_cuda.py

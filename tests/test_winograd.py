@@ -9,6 +9,7 @@ from other_processor import run_without, shorter_vectors
 from minigen.kernels import _memory, _threads, conv, upsample_conv, winograd
 from minigen.kernels._numba import numba
 from minigen.kernels.simd.winograd_transforms import A_T, B_T
+from minigen.kernels.turned import turned
 from minigen.random import Generator
 
 needs_numba = pytest.mark.skipif(numba is None, reason="numba is not installed")
@@ -20,10 +21,10 @@ ERRORS = {"forward": 1.5e-5, "input gradient": 1.5e-5, "weight gradient": 1.5e-5
 
 @needs_numba
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("c, k", [(16, 32), (64, 16), (20, 33), (1, 16)])
+@pytest.mark.parametrize("c, k", [(16, 32), (64, 16), (48, 80), (20, 33), (1, 16), (0, 3)])
 def test_filters_are_turned_in_squares_of_vectors_or_number_by_number(c, k, dtype):
     w = Generator(0).normal((3, 2, c, k), dtype)
-    np.testing.assert_array_equal(winograd.turned(w), w[::-1, ::-1].transpose(0, 1, 3, 2))
+    np.testing.assert_array_equal(turned(w), w[::-1, ::-1].transpose(0, 1, 3, 2))
 
 
 def problem(n, h, w, c, k, padding, seed=0):
