@@ -101,7 +101,7 @@ def linear_grad_numba(g, x, w, needs):
     if needs[0]:
         dx = aligned((len(g), len(w)), g.dtype)
         if in_tiles(g, dx):
-            multiply_in_tiles(g, w.T, dx, np.zeros(len(w), g.dtype))
+            multiply_in_tiles(g, turned(w[None, None])[0, 0], dx, np.zeros(len(w), g.dtype))
         elif in_columns(g, w, dx):
             multiply_columns(g, turned(w[None, None])[0, 0], dx, np.zeros(len(w), g.dtype))
         else:
