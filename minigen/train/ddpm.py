@@ -55,6 +55,7 @@ class DDPMConfig(TrainConfig):
     model: ClassVar[str] = "ddpm"
 
     steps: int = setting(6500, "steps in all; the learning rate falls to 0 over them", at_least=1, resumable=True)
+    ema_decay: float = setting(0.999, "decay of the weights' moving average", at_least=0, below=1)
     T: int = setting(1000, "noise levels", at_least=1)
     schedule: str = setting("cosine", "how noise grows with the level", choices=tuple(BETAS))
     target: str = setting("v", "what the network predicts", choices=TARGETS)
