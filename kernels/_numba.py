@@ -65,7 +65,7 @@ def _name_after_process():
 cache_is_new = False  # whether no kernel of this version has been compiled before
 if numba is not None and "NUMBA_CACHE_DIR" not in os.environ:
     folder = _cache_folder()
-    cache_is_new = not any(folder.iterdir())
+    cache_is_new = not any(folder.glob("*"))
     numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
     _name_after_process()
 

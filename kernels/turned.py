@@ -18,7 +18,6 @@ from .simd.vector import vectors
 if numba is not None:
     from .simd.vector import LANES
 
-
 ROWS = 16  # of a strip
 
 
@@ -35,7 +34,7 @@ def turned(w):
 
 @jit
 def turn_numbers(first, last, w, strips, result):
-    """result[i] = w[-1 - i]^T of the strips first..last, ROWS rows of one position each, as both stay in the cache."""
+    """result[i] = w[-1 - i]^T of the strips first..last, each ROWS rows of one position, square by square."""
     _, c, k = w.shape
     for task in range(first, last):
         position, c0 = task // strips, task % strips * ROWS

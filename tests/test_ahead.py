@@ -1,6 +1,9 @@
 """The helper of the first step: when there is one, and that it compiles what training will want, for every model."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from tiny import config, make_data
@@ -111,3 +114,21 @@ def test_a_file_of_machine_code_is_named_after_the_process_that_wrote_it(tmp_pat
     other.save("types of the other", b"the other's")
     assert other.load("types of the other") == b"the other's" and mine.load("types of mine") is None
     assert (tmp_path / name).exists() and len(list(tmp_path.glob("*.nbc"))) == 2
+
+
+@needs_numba
+def test_where_no_folder_can_be_written_the_kernels_are_kept_in_a_temporary_one(tmp_path):
+    """A read-only home and a cache folder that is none: before and after something was compiled."""
+    program = """
+from minigen.kernels import _numba
+new = _numba.cache_is_new
+from minigen import Tensor, ops
+ops.silu(Tensor([1.0]))
+print(new, _numba.folder)
+"""
+    nowhere = {"MINIGEN_CACHE": os.devnull, "HOME": os.devnull, "TMPDIR": str(tmp_path)}
+    for new in (True, False):
+        done = subprocess.run(
+            [sys.executable, "-c", program], env={**os.environ, **nowhere}, capture_output=True, text=True
+        )
+        assert done.stdout.startswith(f"{new} {tmp_path}"), done.stderr
