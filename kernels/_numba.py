@@ -4,6 +4,7 @@ import hashlib
 import os
 import platform
 import tempfile
+import warnings
 from pathlib import Path
 from uuid import uuid4
 
@@ -50,16 +51,27 @@ def _writable(folder):
         return False
 
 
-def _name_after_process():
-    """Let a file of machine code be called after the process that writes it.
+def _keep_code_with_care():
+    """Let a file of machine code be called after the process that writes it, and a disk that refuses it be no error.
 
     Numba numbers these files. Of two processes that compile the same kernel for different types at the same moment,
     both would write number 1, and the index, written apart, could name the one's types and the other's code.
     """
     from numba.core.caching import IndexDataCacheFile
 
-    process, numbered = uuid4().hex[:8], IndexDataCacheFile._data_name
+    process, numbered, save = uuid4().hex[:8], IndexDataCacheFile._data_name, IndexDataCacheFile.save
+    refused: list[OSError] = []
+
+    def save_or_go_on(self, key, data):
+        try:
+            save(self, key, data)
+        except OSError as error:
+            if not refused:  # Numba resets what the warnings module has seen
+                warnings.warn(f"compiled kernels cannot be kept in {self._cache_path}: {error.strerror}", stacklevel=1)
+            refused.append(error)
+
     IndexDataCacheFile._data_name = lambda self, number: f"{process}.{numbered(self, number)}"
+    IndexDataCacheFile.save = save_or_go_on
 
 
 cache_is_new = False  # whether no kernel of this version has been compiled before
@@ -67,7 +79,7 @@ if numba is not None and "NUMBA_CACHE_DIR" not in os.environ:
     folder = _cache_folder()
     cache_is_new = not any(folder.glob("*"))
     numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
-    _name_after_process()
+    _keep_code_with_care()
 
 
 def _widest_vectors():

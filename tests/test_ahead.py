@@ -132,3 +132,27 @@ print(new, _numba.folder)
             [sys.executable, "-c", program], env={**os.environ, **nowhere}, capture_output=True, text=True
         )
         assert done.stdout.startswith(f"{new} {tmp_path}"), done.stderr
+
+
+@needs_numba
+def test_a_full_disk_costs_the_kept_kernels_and_not_the_training(tmp_path):
+    """Every write of machine code fails: one warning, and the right result."""
+    program = """
+import errno, os
+import numba.core.caching as caching
+from minigen.kernels import _numba
+from minigen import Tensor, ops
+def refuse(self, path):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+caching.IndexDataCacheFile._open_for_write = refuse
+print(ops.silu(Tensor([0.0])).data, ops.sigmoid(Tensor([0.0])).data)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "MINIGEN_CACHE": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "[0.] [0.5]\n", done.stderr
+    assert done.stderr.count("UserWarning: compiled kernels cannot be kept in") == 1 and "No space left" in done.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
