@@ -176,7 +176,7 @@ class Arguments:
         return {
             "upsample_conv2d": (x, w, self.normal(self.s.filters)),
             "upsample_conv2d_input_grad": (dy, w),
-            "upsample_conv2d_weight_grad": (x, dy),
+            "upsample_conv2d_weight_bias_grad": (x, dy),
         }[name]
 
     def pool(self, name):

@@ -3,6 +3,7 @@
     forward       y[n,p,q,k]  = r[n,p,q,k] + b[n,k] + sum_{i,j,c} x[n, p s + i d - pad, q s + j d - pad, c] w[i,j,c,k]
     input grad    dx          = the transpose of x -> y: every dy[n,p,q] is spread over the window it came from
     weight grad   dw[i,j,c,k] = sum_{n,p,q} x[n, p s + i d - pad, q s + j d - pad, c] dy[n,p,q,k]
+    bias grad     db[n,k]     = sum_{p,q} dy[n,p,q,k], which Winograd's weight gradient finds on its way
 
 with stride s, dilation d, zeros outside x, and sums over the channels c of k's own group. The bias may be one for all
 samples or one for each: a network that tells its layers the noise level adds it there. The residual r, where there is
@@ -22,7 +23,7 @@ import numpy as np
 
 from . import conv_cuda
 from ._versions import check_shapes
-from .arithmetic import add_numba
+from .arithmetic import add_numba, sum_positions_numba
 from .conv_method import choose
 from .im2col import im2col_input_grad_numba, im2col_numba, im2col_weight_grad_numba
 from .indirect import indirect_input_grad_numba, indirect_numba, indirect_weight_grad_numba
@@ -57,6 +58,11 @@ def conv2d_weight_grad_numpy(x, dy, window, stride, padding, dilation, groups):
     for i, j, xg, dwg, dyg in _positions_and_groups(padded, dw, dy, stride, dilation, groups):
         dwg[i, j] += np.tensordot(xg, dyg, axes=([0, 1, 2], [0, 1, 2]))
     return dw
+
+
+def conv2d_weight_bias_grad_numpy(x, dy, *geometry):
+    """dw, and db for every sample."""
+    return conv2d_weight_grad_numpy(x, dy, *geometry), dy.sum(axis=(1, 2))
 
 
 def _positions_and_groups(padded, w, y, stride, dilation, groups):
@@ -127,15 +133,28 @@ def conv2d_weight_grad_numba(x, dy, window, stride, padding, dilation, groups):
         return np.concatenate(
             [conv2d_weight_grad_numba(*part, window, stride, padding, dilation, 1) for part in parts], axis=3
         )
-    shape = (*window, x.shape[3], dy.shape[3])
-    method = choose("weight grad", x.dtype, len(x), shape, dy.shape[1:3], stride, padding, dilation)
+    method = weight_grad_method(x, dy, window, stride, padding, dilation)
     if method == "winograd":
-        return winograd_weight_grad_numba(x, dy, padding)
+        return winograd_weight_grad_numba(x, dy, padding)[0]
     if method == "polyphase":
         return polyphase_weight_grad_numba(x, dy)
     if method == "indirect":
         return indirect_weight_grad_numba(x, dy, window, stride, padding, dilation)
     return im2col_weight_grad_numba(x, dy, window, stride, padding, dilation)
+
+
+def conv2d_weight_bias_grad_numba(x, dy, window, stride, padding, dilation, groups):
+    """dw and db, in one pass over dy where Winograd is chosen."""
+    if groups == 1 and weight_grad_method(x, dy, window, stride, padding, dilation) == "winograd":
+        return winograd_weight_grad_numba(x, dy, padding)
+    n, p, q, k = dy.shape
+    db = sum_positions_numba(dy.reshape(n, p * q, k))
+    return conv2d_weight_grad_numba(x, dy, window, stride, padding, dilation, groups), db
+
+
+def weight_grad_method(x, dy, window, stride, padding, dilation):
+    shape = (*window, x.shape[3], dy.shape[3])
+    return choose("weight grad", x.dtype, len(x), shape, dy.shape[1:3], stride, padding, dilation)
 
 
 def split(a, groups):
@@ -165,3 +184,7 @@ def conv2d_weight_grad_cuda(x, dy, window, stride, padding, dilation, groups, ve
     seen = output_size(x.shape, window, stride, padding, dilation)
     check_shapes("conv2d_weight_grad", (len(x), *seen, dy.shape[3]), dy=dy)
     return conv_cuda.conv2d_weight_grad(x, dy, window, stride, padding, dilation, groups, version)
+
+
+def conv2d_weight_bias_grad_cuda(x, dy, *geometry):
+    return conv2d_weight_grad_cuda(x, dy, *geometry), dy.sum(axis=(1, 2))

@@ -13,7 +13,7 @@ import numpy as np
 from ._memory import aligned
 from ._numba import jit, numba
 from ._threads import parallel
-from .simd.vector import vectors
+from .simd.vector import transpose_square
 
 if numba is not None:
     from .simd.vector import LANES
@@ -26,10 +26,14 @@ def turned(w):
     kh, kw, c, k = w.shape
     result = aligned((kh * kw, k, c), w.dtype)
     strips = -(-c // ROWS)
-    in_squares = w.dtype == np.float32 and c % LANES == k % LANES == 0
-    turn = turn_squares if in_squares else turn_numbers
+    turn = turn_squares if fits_squares(w) else turn_numbers
     parallel(kh * kw * strips, turn, w.reshape(kh * kw, c, k), strips, result, grain=1 + 2**15 // max(ROWS * k, 1))
     return result.reshape(kh, kw, k, c)
+
+
+def fits_squares(w):
+    """Whether the channels of w make up whole squares of LANES x LANES numbers, each of which is turned in registers."""
+    return w.dtype == np.float32 and w.shape[2] % LANES == w.shape[3] % LANES == 0
 
 
 @jit
@@ -43,18 +47,6 @@ def turn_numbers(first, last, w, strips, result):
             for b in range(k0, min(k0 + 16, k)):
                 for a in range(c0, min(c0 + ROWS, c)):
                     target[b, a] = source[a, b]
-
-
-@vectors
-def transpose_square(v, source, source_row, target, target_row):
-    """LANES x LANES numbers."""
-    rows = []
-    for _ in range(LANES):
-        rows.append(v.load(source))
-        source = v.at(source, source_row)
-    for column in v.transposed(rows):
-        v.store(column, target)
-        target = v.at(target, target_row)
 
 
 @jit

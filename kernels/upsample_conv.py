@@ -11,7 +11,7 @@ So the six planes of that row and the five others of that column vanish, and the
 gradient D^T sums blocks of 2x2: what it needs of a tile are rows 0 + 1 and 2 + 3 of A^T, (1, 2, 0, 3, -1, 0) and
 (0, 2, 0, 12, -4, 1), and in both the point -1 again has weight 0.
 
-Shapes   x, dx (N, H, W, C)   w, dw (3, 3, C, K)   bias (K,) or None   y, dy (N, 2H, 2W, K)
+Shapes   x, dx (N, H, W, C)   w, dw (3, 3, C, K)   bias (K,) or None, db (K,)   y, dy (N, 2H, 2W, K)
 Source   Lavin and Gray, CVPR 2016, section 4.3; Odena et al., Distill 2016 (resize, then convolve)
 """
 
@@ -24,9 +24,9 @@ from .conv import (
     conv2d_input_grad_numpy,
     conv2d_numba,
     conv2d_numpy,
-    conv2d_weight_grad_cuda,
-    conv2d_weight_grad_numba,
-    conv2d_weight_grad_numpy,
+    conv2d_weight_bias_grad_cuda,
+    conv2d_weight_bias_grad_numba,
+    conv2d_weight_bias_grad_numpy,
 )
 from .resize import (
     resize_cuda,
@@ -66,9 +66,10 @@ def upsample_conv2d_input_grad_numpy(dy, w):
     return resize_grad_numpy(dx, halved(dy), "nearest")
 
 
-def upsample_conv2d_weight_grad_numpy(x, dy):
-    """dw of C, which saw D x."""
-    return conv2d_weight_grad_numpy(resize_numpy(x, doubled(x), "nearest"), dy, (3, 3), *GEOMETRY)
+def upsample_conv2d_weight_bias_grad_numpy(x, dy):
+    """dw and db of C, which saw D x."""
+    dw, db = conv2d_weight_bias_grad_numpy(resize_numpy(x, doubled(x), "nearest"), dy, (3, 3), *GEOMETRY)
+    return dw, db.sum(axis=0)
 
 
 # ---------------------------------------------------------------- CPU: Winograd on the planes that are left
@@ -91,12 +92,14 @@ def upsample_conv2d_input_grad_numba(dy, w):
     return resize_grad_numba(dx, halved(dy), "nearest")
 
 
-def upsample_conv2d_weight_grad_numba(x, dy):
-    """dw, likewise."""
+def upsample_conv2d_weight_bias_grad_numba(x, dy):
+    """dw, likewise, and db."""
     x = resize_numba(x, doubled(x), "nearest")
     if fits(x.dtype, (3, 3, x.shape[3], dy.shape[3]), dy.shape[1:3], *GEOMETRY):
-        return winograd_weight_grad_numba(x, dy, (1, 1), planes=PLANES)
-    return conv2d_weight_grad_numba(x, dy, (3, 3), *GEOMETRY)
+        dw, db = winograd_weight_grad_numba(x, dy, (1, 1), planes=PLANES)
+    else:
+        dw, db = conv2d_weight_bias_grad_numba(x, dy, (3, 3), *GEOMETRY)
+    return dw, db.sum(axis=0)
 
 
 # ---------------------------------------------------------------- CUDA: the two kernels it is made of
@@ -110,5 +113,6 @@ def upsample_conv2d_input_grad_cuda(dy, w):
     return resize_grad_cuda(conv2d_input_grad_cuda(dy, w, dy.shape[1:3], *GEOMETRY), halved(dy), "nearest")
 
 
-def upsample_conv2d_weight_grad_cuda(x, dy):
-    return conv2d_weight_grad_cuda(resize_cuda(x, doubled(x), "nearest"), dy, (3, 3), *GEOMETRY)
+def upsample_conv2d_weight_bias_grad_cuda(x, dy):
+    dw, db = conv2d_weight_bias_grad_cuda(resize_cuda(x, doubled(x), "nearest"), dy, (3, 3), *GEOMETRY)
+    return dw, db.sum(axis=0)

@@ -14,6 +14,7 @@ All three products of convolution have this form (the transforms are linear; tra
 
     input gradient    the convolution of dy with the filter turned by 180 degrees, C and K exchanged, padding 2 - pad
     weight gradient   dw = the sum over blocks of tiles of  G^T [ V[f]^T (A dy A^T)[f] ] G
+    bias gradient     comes along: at the point 1, which belongs to row (1, 1, 1, 1) of A, A dy A^T is the sum of a tile
 
 The tiles are worked off in blocks so small that V and M can stay in the core's L2 cache. A block is a few *runs*, or
 lines of tiles; winograd_tiles.py reads and writes them.
@@ -33,8 +34,9 @@ from ._memory import aligned, derived, scratch
 from ._numba import jit, numba
 from ._threads import get_num_threads, parallel, shares
 from .simd.gemm import product
+from .simd.vector import transpose_square
 from .simd.winograd_transforms import A_T, B_T, G, add_points_to_filter, filter_to_points
-from .turned import turned
+from .turned import fits_squares, turned
 from .winograd_tiles import fill_strip, place_of_run, read_gradient, read_points, write_result
 
 if numba is not None:
@@ -43,6 +45,7 @@ if numba is not None:
 CACHE = 1 << 21  # bytes of a core's L2 cache
 SHARE = 1 << 22  # multiplications that are worth a share
 TILES = 32  # of a block: with 128 channels in and out, V and M take 1.2 MB of that
+AT_1 = 7  # the plane of the point (1, 1)
 ALL = np.arange(36)  # the planes; upsample_conv.py does without some of them, which are 0
 GAP = 16  # floats between the 36 planes of V, M and U: a power of two apart, they would share the same few cache sets
 
@@ -83,10 +86,18 @@ def winograd_numpy(x, w, bias, padding, residual=None):
 
 def winograd_numba(x, w, bias, padding, residual=None, planes=ALL):
     """y. planes: those of the 36 whose products do not vanish."""
+    return convolve(x, transformed_filters(w), w.shape[3], bias, padding, residual, planes)
+
+
+def winograd_input_grad_numba(dy, w, padding, planes=ALL):
+    """dx (N, H, W, C)."""
+    return convolve(dy, transformed_turned_filters(w), w.shape[2], None, (2 - padding[0], 2 - padding[1]), None, planes)
+
+
+def convolve(x, u, k, bias, padding, residual, planes):
+    """y (N, P, Q, k), of transformed filters."""
     n, h, width, c = x.shape
-    k = w.shape[3]
     y = aligned((n, h + 2 * padding[0] - 2, width + 2 * padding[1] - 2, k), np.float32)
-    u = transformed_filters(w)
     bias = np.zeros((1, k), np.float32) if bias is None else bias.reshape(-1, k)
     residual = y[:0] if residual is None else residual
     # Every block reads all of U. Where that comes from beyond the cache, there are fewer blocks, twice as large.
@@ -96,33 +107,38 @@ def winograd_numba(x, w, bias, padding, residual=None, planes=ALL):
     return y
 
 
-def winograd_input_grad_numba(dy, w, padding, planes=ALL):
-    """dx (N, H, W, C)."""
-    return winograd_numba(dy, turned(w), None, (2 - padding[0], 2 - padding[1]), planes=planes)
-
-
 def winograd_weight_grad_numba(x, dy, padding, planes=ALL):
-    """dw: a thread sums over a piece of the blocks; the pieces are added afterwards."""
+    """dw, and db (N, K) for every sample: a thread sums over a piece of the blocks; the pieces are added afterwards."""
     c, k = x.shape[3], dy.shape[3]
     runs, length, per_block = cut_into_runs(dy.shape, TILES)
     if runs == 0:
-        return np.zeros((3, 3, c, k), np.float32)
+        return np.zeros((3, 3, c, k), np.float32), np.zeros((len(dy), k), np.float32)
     pieces = np.array(shares(-(-runs // per_block), get_num_threads()))
     sums = scratch("sums", (len(pieces), 9, c, rounded(k, LANES)), np.float32)
-    parallel(len(pieces), share_of_pieces, pieces, x, dy, sums, planes, *padding, runs, length, per_block)
+    db = np.zeros((len(pieces), len(dy), k), np.float32)
+    parallel(len(pieces), share_of_pieces, pieces, x, dy, sums, db, planes, *padding, runs, length, per_block)
     dw = aligned((3, 3, c, k), np.float32)
     parallel(c, add_pieces, sums, dw, grain=1 + 2**12 // k)
-    return dw
+    return dw, db.sum(axis=0)
 
 
 def transformed_filters(w):
     """U = G w G^T as (36, panels, C, 2 LANES): the columns that one tile of the product reads lie together."""
     c, k = w.shape[2:]
-    plane = -(-k // (2 * LANES)) * c * 2 * LANES
-    u, known = derived("u", w, (36, plane + GAP), np.float32)
+    u, known = derived("u", w, (36, rounded(k, 2 * LANES) * c + GAP), np.float32)
     if not known:
         w = np.pad(w, ((0, 0),) * 3 + ((0, -k % LANES),)) if k % LANES else w
         parallel(c, filter_rows, w, u, grain=1 + 2**12 // k)
+    return u
+
+
+def transformed_turned_filters(w):
+    """The same of turned(w), which is not laid down where its squares of LANES x LANES numbers can be turned singly."""
+    c, k = w.shape[2:]
+    if not fits_squares(w):
+        return transformed_filters(turned(w))
+    u = scratch("u", (36, rounded(c, 2 * LANES) * k + GAP), np.float32)
+    parallel(k // LANES, turned_filter_rows, w, u, grain=1 + 2**12 // (LANES * c))
     return u
 
 
@@ -156,7 +172,7 @@ def share_of_blocks(first, last, x, u, bias, residual, y, planes, ph, pw, runs, 
     forward_blocks(first, last, x, u, bias, residual, y, planes, ph, pw, runs, length, per_block, strip, v, m, patch)
 
 
-def share_of_pieces(first, last, pieces, x, dy, sums, planes, ph, pw, runs, length, per_block):
+def share_of_pieces(first, last, pieces, x, dy, sums, db, planes, ph, pw, runs, length, per_block):
     """weight_grad_pieces with scratch memory of this thread's own."""
     c, k, tiles = rounded(x.shape[3], 8), sums.shape[3], length * per_block
     strip = scratch("strip", (6, (4 * length + 2) * x.shape[3]), np.float32)
@@ -166,7 +182,7 @@ def share_of_pieces(first, last, pieces, x, dy, sums, planes, ph, pw, runs, leng
     if len(planes) < 36:
         du[:] = 0
     weight_grad_pieces(
-        first, last, pieces, x, dy, sums, planes, ph, pw, runs, length, per_block, strip, v, g, du, patch
+        first, last, pieces, x, dy, sums, db, planes, ph, pw, runs, length, per_block, strip, v, g, du, patch
     )
 
 
@@ -199,11 +215,11 @@ def forward_blocks(first, last, x, u, bias, residual, y, planes, ph, pw, runs, l
 
 @jit
 def weight_grad_pieces(
-    first, last, pieces, x, dy, sums, planes, ph, pw, runs, length, per_block, strip, v, g, du, patch
+    first, last, pieces, x, dy, sums, db, planes, ph, pw, runs, length, per_block, strip, v, g, du, patch
 ):
-    """sums[piece] = dw of the pieces first..last: points of x and of dy; then, a panel of output channels at a time, a
-    product a plane, and its taps G^T dU G. These are summed up: they are a quarter of dU, which would leave the cache
-    between one block and the next."""
+    """sums[piece] = dw and db[piece] = db of the pieces first..last: points of x and of dy; then, a panel of output
+    channels at a time, a product a plane, and its taps G^T dU G. These are summed up: they are a quarter of dU, which
+    would leave the cache between one block and the next."""
     c, k = (x.shape[3] + 7) // 8 * 8, sums.shape[3]
     for piece in range(first, last):
         total = sums[piece]
@@ -216,6 +232,9 @@ def weight_grad_pieces(
                 for t in range(length):
                     read_points(strip, t, x.shape[3], v, tiles + t, c)
                     read_gradient(dy, n, top, left + 4 * t, patch, g, tiles + t, k)
+                    sum_of_tile, total_of_sample = g[AT_1, (tiles + t) * k : (tiles + t + 1) * k], db[piece, n]
+                    for at in range(len(total_of_sample)):
+                        total_of_sample[at] += sum_of_tile[at]
                 tiles += length
             for at in range(0, k, 2 * LANES):
                 wide = min(2 * LANES, k - at)
@@ -246,6 +265,26 @@ def filter_rows(first, last, w, u):
             source = w.ctypes.data + 4 * (row * k + at)
             target = u.ctypes.data + 4 * ((panel * c + row) * 2 * LANES + column)
             filter_to_points(source, 3 * w.strides[1], w.strides[1], target, 6 * u.strides[0], u.strides[0])
+
+
+@jit
+def turned_filter_rows(first, last, w, u):
+    """U of the turned filters, LANES of whose input channels are a task: LANES x LANES channels at a time, the nine
+    taps in reverse order, each square transposed; then a vector of them at a time, as above."""
+    c, k = w.shape[2], w.shape[3]
+    squares = np.empty((9, LANES, LANES), np.float32)
+    for group in range(first, last):
+        for at in range(0, c, LANES):
+            for tap in range(9):
+                source = w.ctypes.data + 4 * (((8 - tap) * c + at) * k + group * LANES)
+                transpose_square(source, 4 * k, squares[tap].ctypes.data, BYTES)
+            panel, column = at // (2 * LANES), at % (2 * LANES)
+            for row in range(LANES):
+                target = u.ctypes.data + 4 * ((panel * k + group * LANES + row) * 2 * LANES + column)
+                filter_to_points(
+                    squares.ctypes.data + row * BYTES, 3 * squares.strides[0], squares.strides[0],
+                    target, 6 * u.strides[0], u.strides[0],
+                )  # fmt: skip
 
 
 @jit

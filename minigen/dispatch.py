@@ -25,7 +25,7 @@ KERNELS = {
     "arithmetic": "add sum_positions concatenate contiguous",
     "attention": "attention attention_grad",
     "batch_norm": "batch_norm batch_norm_grad",
-    "conv": "conv2d conv2d_input_grad conv2d_weight_grad",
+    "conv": "conv2d conv2d_input_grad conv2d_weight_grad conv2d_weight_bias_grad",
     "embedding": "embedding embedding_grad",
     "features": "sinusoids sinusoids_grad",
     "group_norm": "group_norm group_norm_grad",
@@ -38,7 +38,7 @@ KERNELS = {
     "pool": "max_pool2d max_pool2d_grad avg_pool2d avg_pool2d_grad",
     "resize": "resize resize_grad",
     "softmax": "softmax softmax_grad log_softmax log_softmax_grad",
-    "upsample_conv": "upsample_conv2d upsample_conv2d_input_grad upsample_conv2d_weight_grad",
+    "upsample_conv": "upsample_conv2d upsample_conv2d_input_grad upsample_conv2d_weight_bias_grad",
 }
 # Handed over as they are: BLAS reads a transposed matrix in place, and optimisers write into their vectors.
 AS_THEY_ARE = {"matmul", "linear", "linear_grad", "contiguous", "sgd_step", "rmsprop_step", "adamw_step", "ema_step"}

@@ -179,3 +179,22 @@ def vectors(recipe):
     scope["typed"].__name__ = recipe.__name__
     scope["typed"].__module__ = recipe.__module__
     return intrinsic(scope["typed"])
+
+
+@vectors
+def transpose_square(v, source, source_row, target, target_row):
+    """LANES x LANES numbers, whose rows lie so many bytes apart."""
+    rows = []
+    for _ in range(LANES):
+        rows.append(v.load(source))
+        source = v.at(source, source_row)
+    for column in v.transposed(rows):
+        v.store(column, target)
+        target = v.at(target, target_row)
+
+
+@vectors
+def add_rows(v, source, row, count, target):
+    """To LANES numbers are added those of so many rows."""
+    (total,) = v.loop(count, [v.load(target)], lambda i, sums: [sums[0] + v.load(v.at(source, v.builder.mul(i, row)))])
+    v.store(total, target)

@@ -14,8 +14,9 @@ and derivatives of any order are the three again. Transposed convolution is Cx. 
 
 import numpy as np
 
-from ..autograd import Operation
+from ..autograd import Operation, is_recording
 from ..dispatch import dispatch
+from ..tensor import Tensor
 from .reduce import sum as sum_over
 
 
@@ -30,10 +31,15 @@ class Conv2d(Operation):
 
     def backward(self, g, needs, x, w, bias=None):
         """dx is worked out last: whoever asked for it reads it next, and finds it in the cache."""
-        db = [] if bias is None else [sum_over(g, (0, 1, 2) if bias.ndim == 1 else (1, 2)) if needs[2] else None]
-        dw = Conv2dWeightGrad(w.shape[:2], *self.geometry)(x, g) if needs[1] else None
+        dw = db = None
+        if needs[1]:
+            weight_grad = Conv2dWeightGrad(w.shape[:2], *self.geometry, with_bias=bias is not None and needs[2])
+            dw, db = weight_grad(x, g), weight_grad.db
+        if bias is not None and needs[2]:
+            db = sum_over(g, (1, 2)) if db is None else db
+            db = sum_over(db, 0) if bias.ndim == 1 else db
         dx = Conv2dInputGrad(x.shape[1:3], *self.geometry)(g, w) if needs[0] else None
-        return dx, dw, *db
+        return (dx, dw) if bias is None else (dx, dw, db)
 
 
 class ResidualConv2d(Conv2d):
@@ -64,13 +70,20 @@ class Conv2dInputGrad(Operation):
 
 
 class Conv2dWeightGrad(Operation):
-    """dw = Cw(x, dy), for a window (KH, KW)."""
+    """dw = Cw(x, dy), for a window (KH, KW). with_bias: db (N, K), dy summed over pixels, comes along if not recorded."""
 
-    def __init__(self, window, stride, padding, dilation, groups):
+    db = None
+
+    def __init__(self, window, stride, padding, dilation, groups, with_bias=False):
         self.window, self.geometry = window, (stride, padding, dilation, groups)
+        self.with_bias = with_bias and not is_recording()
 
     def forward(self, x, dy):
-        return dispatch("conv2d_weight_grad", x, dy, self.window, *self.geometry)
+        if not self.with_bias:
+            return dispatch("conv2d_weight_grad", x, dy, self.window, *self.geometry)
+        dw, db = dispatch("conv2d_weight_bias_grad", x, dy, self.window, *self.geometry)
+        self.db = Tensor(db)
+        return dw
 
     def backward(self, g, needs, x, dy):
         return (

@@ -7,7 +7,6 @@ from ..autograd import Fused, Operation
 from ..dispatch import dispatch
 from .conv import check_bias, check_channels, conv2d, pair
 from .pool import check_images
-from .reduce import Sum
 
 
 class Resize(Operation):
@@ -79,9 +78,9 @@ class UpsampleConv2d(Fused):
         return dispatch("upsample_conv2d", x, w, bias)
 
     def backward_fast(self, g, needs, x, w, bias=None):
-        db = [] if bias is None else [Sum((0, 1, 2), False).forward(g) if needs[2] else None]
-        dw = dispatch("upsample_conv2d_weight_grad", x, g) if needs[1] else None
-        return dispatch("upsample_conv2d_input_grad", g, w) if needs[0] else None, dw, *db
+        dw, db = dispatch("upsample_conv2d_weight_bias_grad", x, g) if any(needs[1:]) else (None, None)
+        dx = dispatch("upsample_conv2d_input_grad", g, w) if needs[0] else None
+        return (dx, dw) if bias is None else (dx, dw, db)
 
     def composed(self, x, w, bias=None):
         return conv2d(upsample_nearest(x, 2), w, bias, padding=1)
