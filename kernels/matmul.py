@@ -23,12 +23,13 @@ from functools import cache
 
 import numpy as np
 
-from ._memory import aligned, derived
+from ._memory import aligned, derived, scratch
 from ._numba import jit, numba
 from ._threads import get_num_threads, parallel, shares
 from .arithmetic import sum_positions_numba
 from .simd.gemm import product
-from .turned import turned
+from .simd.vector import add_rows, transpose_square
+from .turned import fits_squares, turned
 
 if numba is not None:
     from .simd.vector import BYTES, LANES
@@ -77,7 +78,7 @@ def linear_numba(x, w, bias):
     """A product with a bias, in tiles or in parts."""
     y = aligned((len(x), w.shape[1]), np.result_type(x, w))
     if in_tiles(x, y):
-        multiply_in_tiles(x, w, y, bias)
+        multiply_in_tiles(x, panels_of(w), y, bias)
     elif in_columns(x, w, y):
         multiply_columns(x, w, y, bias)
     else:
@@ -90,24 +91,25 @@ def linear_grad_numba(g, x, w, needs):
 
     x may be None where dW is not wanted, and w where dx is not. dx comes last: what is read next is then in the cache.
     """
-    db, dw, dx, parts = sum_positions_numba(g[None])[0] if needs[2] else None, None, None, []
-    if needs[1]:
+    dx = dw = db = None
+    parts = []
+    if needs[1] and in_tiles(x, g, FEW) and x.shape[1] % ROWS == 0:
+        dw, db = weight_grad_in_tiles(x, g)
+    elif needs[1]:
         dw = aligned((x.shape[1], g.shape[1]), g.dtype)
-        tiles = x.shape[1] // ROWS
-        if in_tiles(x, g, FEW) and tiles * ROWS == x.shape[1]:
-            parallel(tiles, share_of_weight_grad, x, g, dw, grain=-(-tiles // get_num_threads()))
-        else:
-            parts.append((x.T, g, dw, None))
+        parts.append((x.T, g, dw, None))
+    if needs[2] and db is None:
+        db = sum_positions_numba(g[None])[0]
     if needs[0]:
         dx = aligned((len(g), len(w)), g.dtype)
         if in_tiles(g, dx):
-            multiply_in_tiles(g, turned(w[None, None])[0, 0], dx, np.zeros(len(w), g.dtype))
+            multiply_in_tiles(g, panels_of_turned(w), dx, np.zeros(len(w), g.dtype))
         elif in_columns(g, w, dx):
             multiply_columns(g, turned(w[None, None])[0, 0], dx, np.zeros(len(w), g.dtype))
         else:
             parts.append((g, w.T, dx, None))
     multiply(parts)
-    return dx, dw, db
+    return dx, dw, db if needs[2] else None
 
 
 def multiply(products):
@@ -162,6 +164,7 @@ FEW = 64  # samples, from which on whole tiles beat BLAS where nothing is rearra
 ROWS = 8  # of the micro-kernel's tile
 BLOCK = 64  # samples whose part of y stays in the core's L1 or L2 cache while all columns pass
 DEPTH = 128  # terms that are summed in registers; so many rows, 2 vectors each, stay in the core's L1 cache
+WIDE = 128  # columns of a weight gradient, for which half as many rows stay there
 
 
 def in_tiles(x, y, least=MANY):
@@ -180,12 +183,40 @@ def multiply_columns(x, w, y, bias):
     parallel(-(-w.shape[1] // (2 * LANES)), share_of_columns, x, w, bias, y)
 
 
-def multiply_in_tiles(x, w, y, bias):
-    """y = x w + bias, with w as (panels, K, 2 LANES): the columns that one tile of the product reads lie together."""
+def multiply_in_tiles(x, panels, y, bias):
+    """y = x w + bias, for the panels of w."""
+    parallel(-(-len(x) // BLOCK), share_of_blocks, x, panels, bias, y)
+
+
+def weight_grad_in_tiles(x, g):
+    """dw, and db on the way. A thread takes some rows of dw; of many samples, a piece, and the pieces are added."""
+    (m, c), n, threads = x.shape, g.shape[1], get_num_threads()
+    if m >= MANY:
+        pieces = [(begin, end, 0, c) for begin, end in shares(m, threads)]
+    else:
+        pieces = [(0, m, ROWS * top, ROWS * bottom) for top, bottom in shares(c // ROWS, threads)]
+    sums = aligned((len(pieces) if m >= MANY else 1, c, n), np.float32)
+    db = np.zeros((len(sums), n), np.float32)
+    depth = DEPTH // 2 if m >= MANY and n > WIDE // 2 else DEPTH
+    parallel(len(pieces), share_of_weight_grad, np.array(pieces), x, g, sums, db, depth)
+    return (sums.sum(axis=0), db.sum(axis=0)) if len(sums) > 1 else (sums[0], db[0])
+
+
+def panels_of(w):
+    """w (K, N) as (panels, K, 2 LANES): the columns that one tile of the product reads lie together."""
     panels, known = derived("panels", w, (-(-w.shape[1] // (2 * LANES)), len(w), 2 * LANES), np.float32)
     if not known:
         parallel(len(panels), share_of_panels, w, panels, grain=1 + 2**13 // len(w))
-    parallel(-(-len(x) // BLOCK), share_of_blocks, x, panels, bias, y)
+    return panels
+
+
+def panels_of_turned(w):
+    """The panels of w^T, square by square where w is made of squares."""
+    if not (fits_squares(w[None, None]) and w.flags.c_contiguous):
+        return panels_of(turned(w[None, None])[0, 0])
+    panels = scratch("panels", (-(-len(w) // (2 * LANES)), w.shape[1], 2 * LANES), np.float32)
+    parallel(len(w) // LANES, share_of_turned_panels, w, panels, grain=1 + 2**13 // w.shape[1])
+    return panels
 
 
 @jit
@@ -196,6 +227,16 @@ def share_of_panels(first, last, w, panels):
         for k in range(len(w)):
             for j in range(begin, min(begin + 2 * LANES, w.shape[1])):
                 panels[panel, k, j - begin] = w[k, j]
+
+
+@jit
+def share_of_turned_panels(first, last, w, panels):
+    """LANES rows of w are as many columns of a panel: its left half or its right one."""
+    k = w.shape[1]
+    for half in range(first, last):
+        target = panels[half // 2].ctypes.data + half % 2 * BYTES
+        for at in range(0, k, LANES):
+            transpose_square(w[half * LANES :].ctypes.data + 4 * at, 4 * k, target + at * 2 * BYTES, 2 * BYTES)
 
 
 @jit
@@ -231,16 +272,26 @@ def share_of_columns(first, last, x, w, bias, y):
 
 
 @jit
-def share_of_weight_grad(first, last, x, g, dw):
-    """So many times ROWS rows of x^T g: a stretch of samples at a time, in their order."""
-    for begin in range(0, len(x), DEPTH):
-        depth = min(DEPTH, len(x) - begin)
-        for at in range(0, g.shape[1], 2 * LANES):
-            product(
-                x[begin:].ctypes.data + 4 * ROWS * first, 4, x.strides[0], g[begin:].ctypes.data + 4 * at, g.strides[0],
-                dw[ROWS * first :].ctypes.data + 4 * at, dw.strides[0], ROWS * (last - first),
-                min(2 * LANES, g.shape[1] - at), depth, begin > 0,
-            )  # fmt: skip
+def share_of_weight_grad(first, last, pieces, x, g, sums, db, depth):
+    """Rows of x^T g, summed over samples, a stretch of `depth` of them at a time; with the first row, g's own sums.
+
+    A stretch of WIDE columns of g stays in the core's L1 cache while the columns of x pass, 16 of a cache line at once.
+    """
+    for piece in range(first, last):
+        start, stop, top, bottom = pieces[piece]
+        dw, total = sums[min(piece, len(sums) - 1)], db[min(piece, len(sums) - 1)]
+        for begin in range(start, stop, depth):
+            samples = min(depth, stop - begin)
+            for at in range(0, g.shape[1], WIDE):
+                end, source = min(at + WIDE, g.shape[1]), g[begin:].ctypes.data
+                for column in range(at, end if top == 0 else at, LANES):
+                    add_rows(source + 4 * column, g.strides[0], samples, total[column:].ctypes.data)
+                for row in range(top, bottom, 2 * ROWS):
+                    product(
+                        x[begin:].ctypes.data + 4 * row, 4, x.strides[0], source + 4 * at, g.strides[0],
+                        dw[row:].ctypes.data + 4 * at, dw.strides[0], min(2 * ROWS, bottom - row), end - at, samples,
+                        begin > start,
+                    )  # fmt: skip
 
 
 # ---------------------------------------------------------------- CUDA: cuBLAS, through CuPy
