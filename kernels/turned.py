@@ -32,7 +32,7 @@ def turned(w):
 
 
 def fits_squares(w):
-    """Whether the channels of w make up whole squares of LANES x LANES numbers, each of which is turned in registers."""
+    """Whether the channels of w make up squares of LANES x LANES numbers, each of which is turned in registers."""
     return w.dtype == np.float32 and w.shape[2] % LANES == w.shape[3] % LANES == 0
 
 

@@ -70,7 +70,7 @@ class Conv2dInputGrad(Operation):
 
 
 class Conv2dWeightGrad(Operation):
-    """dw = Cw(x, dy), for a window (KH, KW). with_bias: db (N, K), dy summed over pixels, comes along if not recorded."""
+    """dw = Cw(x, dy), for a window (KH, KW). with_bias: db (N, K), the sums of dy, comes along if not recorded."""
 
     db = None
 
