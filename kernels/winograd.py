@@ -176,13 +176,13 @@ def share_of_pieces(first, last, pieces, x, dy, sums, db, planes, ph, pw, runs, 
     """weight_grad_pieces with scratch memory of this thread's own."""
     c, k, tiles = rounded(x.shape[3], 8), sums.shape[3], length * per_block
     strip = scratch("strip", (6, (4 * length + 2) * x.shape[3]), np.float32)
+    strip_of_dy = scratch("strip of dy", (4, 4 * length * dy.shape[3]), np.float32)
     widths = {"v": tiles * c, "m": tiles * k, "du of a panel": c * 2 * LANES}
     v, g, du = (scratch(name, (36, width + GAP), np.float32) for name, width in widths.items())
-    patch = scratch("patch", (4, 4, dy.shape[3]), np.float32)
     if len(planes) < 36:
         du[:] = 0
     weight_grad_pieces(
-        first, last, pieces, x, dy, sums, db, planes, ph, pw, runs, length, per_block, strip, v, g, du, patch
+        first, last, pieces, x, dy, sums, db, planes, ph, pw, runs, length, per_block, strip, strip_of_dy, v, g, du
     )
 
 
@@ -215,7 +215,7 @@ def forward_blocks(first, last, x, u, bias, residual, y, planes, ph, pw, runs, l
 
 @jit
 def weight_grad_pieces(
-    first, last, pieces, x, dy, sums, db, planes, ph, pw, runs, length, per_block, strip, v, g, du, patch
+    first, last, pieces, x, dy, sums, db, planes, ph, pw, runs, length, per_block, strip, strip_of_dy, v, g, du
 ):
     """sums[piece] = dw and db[piece] = db of the pieces first..last: points of x and of dy; then, a panel of output
     channels at a time, a product a plane, and its taps G^T dU G. These are summed up: they are a quarter of dU, which
@@ -229,9 +229,10 @@ def weight_grad_pieces(
             for run in range(block * per_block, min(runs, (block + 1) * per_block)):
                 n, top, left = place_of_run(run, length, dy)
                 fill_strip(x, n, top - ph, left - pw, strip)
+                fill_strip(dy, n, top, left, strip_of_dy)
                 for t in range(length):
                     read_points(strip, t, x.shape[3], v, tiles + t, c)
-                    read_gradient(dy, n, top, left + 4 * t, patch, g, tiles + t, k)
+                    read_gradient(strip_of_dy, t, dy.shape[3], g, tiles + t, k)
                     sum_of_tile, total_of_sample = g[AT_1, (tiles + t) * k : (tiles + t + 1) * k], db[piece, n]
                     for at in range(len(total_of_sample)):
                         total_of_sample[at] += sum_of_tile[at]

@@ -1,12 +1,13 @@
 """Winograd's tiles: out of an image into its 36 planes, and from the planes into an image. See winograd.py.
 
-A run is a line of tiles (or a part of a very long line). Its six lines of pixels are first copied into a strip that
-has the padding around it, so that no transform needs to know about edges. Results are written where they belong;
-a tile that reaches beyond the edge goes by way of a patch of 4x4 pixels.
+A run is a line of tiles (or a part of a very long line). Its six lines of pixels (of a gradient: four) are first copied
+into a strip that has the padding around it: no transform needs to know about edges, and the image is read line by
+line, for which processors fetch ahead, not tile by tile. Results are written where they belong; a tile that reaches
+beyond the edge goes by way of a patch of 4x4 pixels.
 
 Channels are worked off a vector at a time: `vectors_of` says how many there are, `place_of` where each begins.
 
-Shapes   x, dy, y, residual (N, H, W, C)   strip (6, pixels * C)   v, g, m (36, tiles * C)   patch (4, 4, C);  float32
+Shapes   x, dy, y, residual (N, H, W, C)   strip (6 or 4, pixels * C)   v, g, m (36, tiles * C)   patch (4, 4, C);  float32
 """
 
 import numpy as np
@@ -44,7 +45,7 @@ def fill_strip(x, n, top, left, strip):
     _, height, width, c = x.shape
     pixels = strip.shape[1] // c
     first, last = min(max(0, -left), pixels), max(0, min(pixels, width - left))
-    for i in range(6):
+    for i in range(len(strip)):
         if not 0 <= top + i < height or first >= last:
             strip[i, :] = 0
             continue
@@ -66,21 +67,12 @@ def read_points(strip, t, c, v, row, row_length):
 
 
 @jit
-def read_gradient(dy, n, top, left, patch, g, row, row_length):
-    """(A dy A^T)[:, row] of the 4x4 pixels from (top, left), as many of them as dy has."""
-    k = dy.shape[3]
-    source, line = dy.ctypes.data + 4 * k * ((n * dy.shape[1] + top) * dy.shape[2] + left), 4 * k * dy.shape[2]
-    if top + 4 > dy.shape[1] or left + 4 > dy.shape[2]:
-        for i in range(4):
-            for j in range(4):
-                inside = top + i < dy.shape[1] and left + j < dy.shape[2]
-                for at in range(k):
-                    patch[i, j, at] = dy[n, top + i, left + j, at] if inside else np.float32(0)
-        source, line = patch.ctypes.data, 4 * 4 * k
+def read_gradient(strip, t, k, g, row, row_length):
+    """(A dy A^T)[:, row] of tile t of the strip."""
+    source, target = strip.ctypes.data + 16 * k * t, g.ctypes.data + 4 * row_length * row
     for vector in range(vectors_of(k)):
         at = place_of(vector, k)
-        target = g.ctypes.data + 4 * row_length * row + at
-        gradient_to_points(source + at, line, 4 * k, target, 6 * g.strides[0], g.strides[0])
+        gradient_to_points(source + at, strip.strides[0], 4 * k, target + at, 6 * g.strides[0], g.strides[0])
 
 
 @jit
