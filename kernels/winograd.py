@@ -37,7 +37,7 @@ from .simd.gemm import product
 from .simd.vector import transpose_square
 from .simd.winograd_transforms import A_T, B_T, G, add_points_to_filter, filter_to_points
 from .turned import fits_squares, turned
-from .winograd_tiles import fill_strip, place_of_run, read_gradient, read_points, write_result
+from .winograd_tiles import add_residual, fill_strip, place_of_run, read_gradient, read_points, write_result
 
 if numba is not None:
     from .simd.vector import BYTES, LANES
@@ -209,7 +209,9 @@ def forward_blocks(first, last, x, u, bias, residual, y, planes, ph, pw, runs, l
             n, top, left = place_of_run(run, length, y)
             for t in range(length):
                 offset = bias[min(n, len(bias) - 1)]
-                write_result(m, tiles + t, k, offset, residual, patch, y, n, top, left + 4 * t)
+                write_result(m, tiles + t, k, offset, patch, y, n, top, left + 4 * t)
+            if len(residual):
+                add_residual(residual, y, n, top, left, length)
             tiles += length
 
 

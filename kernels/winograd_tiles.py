@@ -13,7 +13,7 @@ Shapes   x, dy, y, residual (N, H, W, C)   strip (6 or 4, pixels * C)   v, g, m 
 import numpy as np
 
 from ._numba import jit, numba
-from .simd.winograd_transforms import gradient_to_points, image_to_points, points_to_image, points_to_image_and_add
+from .simd.winograd_transforms import gradient_to_points, image_to_points, points_to_image
 
 if numba is not None:
     from .simd.vector import BYTES, LANES
@@ -76,24 +76,29 @@ def read_gradient(strip, t, k, g, row, row_length):
 
 
 @jit
-def write_result(m, row, row_length, bias, residual, patch, y, n, top, left):
-    """The 4x4 pixels from (top, left), plus bias and residual (empty: none), as many of them as y has."""
+def write_result(m, row, row_length, bias, patch, y, n, top, left):
+    """The 4x4 pixels from (top, left), plus bias, as many of them as y has."""
     k = y.shape[3]
     whole = top + 4 <= y.shape[1] and left + 4 <= y.shape[2]
-    corner, line = 4 * k * ((n * y.shape[1] + top) * y.shape[2] + left), 4 * k * y.shape[2]
+    source, target, line = m.ctypes.data + 4 * row_length * row, patch.ctypes.data, 16 * k
+    if whole:
+        target, line = y.ctypes.data + 4 * k * ((n * y.shape[1] + top) * y.shape[2] + left), 4 * k * y.shape[2]
     for vector in range(vectors_of(k)):
         at = place_of(vector, k)
-        source, offset = m.ctypes.data + 4 * row_length * row + at, bias.ctypes.data + at
-        to, other = y.ctypes.data + corner + at, residual.ctypes.data + corner + at
-        if not whole:
-            points_to_image(source, 6 * m.strides[0], m.strides[0], patch.ctypes.data + at, 16 * k, 4 * k, offset)
-        elif len(residual):
-            points_to_image_and_add(source, 6 * m.strides[0], m.strides[0], to, line, 4 * k, offset, other)
-        else:
-            points_to_image(source, 6 * m.strides[0], m.strides[0], to, line, 4 * k, offset)
+        points_to_image(source + at, 6 * m.strides[0], m.strides[0], target + at, line, 4 * k, bias.ctypes.data + at)
     if not whole:
         for i in range(min(4, y.shape[1] - top)):
             for j in range(min(4, y.shape[2] - left)):
                 for at in range(k):
-                    added = residual[n, top + i, left + j, at] if len(residual) else np.float32(0)
-                    y[n, top + i, left + j, at] = patch[i, j, at] + added
+                    y[n, top + i, left + j, at] = patch[i, j, at]
+
+
+@jit
+def add_residual(residual, y, n, top, left, tiles):
+    """Add it to a run of tiles of y, which are still in the cache."""
+    _, height, width, k = y.shape
+    last = min(left + 4 * tiles, width)
+    for i in range(top, min(top + 4, height)):
+        line, added = y[n, i, left:last].reshape((last - left) * k), residual[n, i, left:last].reshape((last - left) * k)
+        for at in range(len(line)):
+            line[at] += added[at]

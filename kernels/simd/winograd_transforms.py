@@ -89,28 +89,14 @@ filter_to_points = transform(to_points, G, 3)
 add_points_to_filter = transform(from_points, G_T, 6, adding=True)
 
 
-def result(v, source, source_line, source_pixel, target, target_line, target_pixel, offset, residual=None):
-    """A^T M A, plus the same offset for every pixel, plus a residual that lies as the target does."""
+@vectors
+def points_to_image(v, source, source_line, source_pixel, target, target_line, target_pixel, offset):
+    """A^T M A, plus the same offset for every pixel."""
     columns = read_columns(v, from_points, A_T, 6, source, source_line, source_pixel)
     offset = v.load(offset)
     for row in zip(*columns):
-        address, other = target, residual
+        address = target
         for value in from_points(v, A_T, list(row)):
-            value = value + offset
-            if other is not None:
-                value, other = value + v.load(other), v.at(other, target_pixel)
-            v.store(value, address)
+            v.store(value + offset, address)
             address = v.at(address, target_pixel)
-        target, residual = v.at(target, target_line), None if residual is None else v.at(residual, target_line)
-
-
-@vectors
-def points_to_image(v, source, source_line, source_pixel, target, target_line, target_pixel, offset):
-    """`result` for kernels to call, without a residual."""
-    result(v, source, source_line, source_pixel, target, target_line, target_pixel, offset)
-
-
-@vectors
-def points_to_image_and_add(v, source, source_line, source_pixel, target, target_line, target_pixel, offset, residual):
-    """The same with a residual."""
-    result(v, source, source_line, source_pixel, target, target_line, target_pixel, offset, residual)
+        target = v.at(target, target_line)
