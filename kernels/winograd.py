@@ -47,6 +47,7 @@ SHARE = 1 << 22  # multiplications that are worth a share
 TILES = 32  # of a block: with 128 channels in and out, V and M take 1.2 MB of that
 AT_1 = 7  # the plane of the point (1, 1)
 ALL = np.arange(36)  # the planes; upsample_conv.py does without some of them, which are 0
+ROWS = 32  # input channels whose filters' gradient is worked out at a time: its 36 planes stay in the cache beside V
 GAP = 16  # floats between the 36 planes of V, M and U: a power of two apart, they would share the same few cache sets
 
 
@@ -177,7 +178,7 @@ def share_of_pieces(first, last, pieces, x, dy, sums, db, planes, ph, pw, runs, 
     c, k, tiles = rounded(x.shape[3], 8), sums.shape[3], length * per_block
     strip = scratch("strip", (6, (4 * length + 2) * x.shape[3]), np.float32)
     strip_of_dy = scratch("strip of dy", (4, 4 * length * dy.shape[3]), np.float32)
-    widths = {"v": tiles * c, "m": tiles * k, "du of a panel": c * 2 * LANES}
+    widths = {"v": tiles * c, "m": tiles * k, "du": ROWS * 2 * LANES}
     v, g, du = (scratch(name, (36, width + GAP), np.float32) for name, width in widths.items())
     if len(planes) < 36:
         du[:] = 0
@@ -219,7 +220,7 @@ def forward_blocks(first, last, x, u, bias, residual, y, planes, ph, pw, runs, l
 def weight_grad_pieces(
     first, last, pieces, x, dy, sums, db, planes, ph, pw, runs, length, per_block, strip, strip_of_dy, v, g, du
 ):
-    """sums[piece] = dw and db[piece] = db of the pieces first..last: points of x and of dy; then, a panel of output
+    """sums[piece] = dw and db[piece] = db of the pieces first..last: points of x and of dy; then, ROWS x 2 LANES
     channels at a time, a product a plane, and its taps G^T dU G. These are summed up: they are a quarter of dU, which
     would leave the cache between one block and the next."""
     c, k = (x.shape[3] + 7) // 8 * 8, sums.shape[3]
@@ -239,23 +240,30 @@ def weight_grad_pieces(
                     for at in range(len(total_of_sample)):
                         total_of_sample[at] += sum_of_tile[at]
                 tiles += length
-            for at in range(0, k, 2 * LANES):
-                wide = min(2 * LANES, k - at)
-                for f in planes:
-                    product(
-                        v[f].ctypes.data, 4, 4 * c, g[f].ctypes.data + 4 * at, 4 * k, du[f].ctypes.data, 2 * BYTES,
-                        c, wide, tiles, False,
-                    )  # fmt: skip
-                for row in range(x.shape[3]):
-                    for column in range(0, wide, LANES):
-                        source = du.ctypes.data + 4 * (2 * LANES * row + column)
-                        target = total.ctypes.data + row * total.strides[1] + 4 * (at + column)
-                        add_points_to_filter(
-                            source, 6 * du.strides[0], du.strides[0], target, 3 * total.strides[0], total.strides[0]
-                        )
+            for top in range(0, c, ROWS):
+                for left in range(0, k, 2 * LANES):
+                    rows, columns = min(ROWS, c - top), min(2 * LANES, k - left)
+                    for f in planes:
+                        product(
+                            v[f].ctypes.data + 4 * top, 4, 4 * c, g[f].ctypes.data + 4 * left, 4 * k,
+                            du[f].ctypes.data, 2 * BYTES, rows, columns, tiles, False,
+                        )  # fmt: skip
+                    add_filters(du, total, top, min(rows, x.shape[3] - top), left, columns)
 
 
 # ---------------------------------------------------------------- CPU: filters
+
+
+@jit
+def add_filters(du, total, top, rows, left, columns):
+    """total (9, C, K) += G^T dU G, for the channels that du is of."""
+    for row in range(rows):
+        for column in range(0, columns, LANES):
+            source = du.ctypes.data + 4 * (2 * LANES * row + column)
+            target = total.ctypes.data + (top + row) * total.strides[1] + 4 * (left + column)
+            add_points_to_filter(
+                source, 6 * du.strides[0], du.strides[0], target, 3 * total.strides[0], total.strides[0]
+            )
 
 
 @jit

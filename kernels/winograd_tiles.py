@@ -7,10 +7,9 @@ beyond the edge goes by way of a patch of 4x4 pixels.
 
 Channels are worked off a vector at a time: `vectors_of` says how many there are, `place_of` where each begins.
 
-Shapes   x, dy, y, residual (N, H, W, C)   strip (6 or 4, pixels * C)   v, g, m (36, tiles * C)   patch (4, 4, C);  float32
+Shapes   x, dy, y, residual (N, H, W, C)   strip (6 or 4, pixels * C)   v, g, m (36, tiles * C)   patch (4, 4, C)
+         all float32
 """
-
-import numpy as np
 
 from ._numba import jit, numba
 from .simd.winograd_transforms import gradient_to_points, image_to_points, points_to_image
@@ -98,7 +97,8 @@ def add_residual(residual, y, n, top, left, tiles):
     """Add it to a run of tiles of y, which are still in the cache."""
     _, height, width, k = y.shape
     last = min(left + 4 * tiles, width)
+    numbers = (last - left) * k
     for i in range(top, min(top + 4, height)):
-        line, added = y[n, i, left:last].reshape((last - left) * k), residual[n, i, left:last].reshape((last - left) * k)
+        line, added = y[n, i, left:last].reshape(numbers), residual[n, i, left:last].reshape(numbers)
         for at in range(len(line)):
             line[at] += added[at]
