@@ -27,14 +27,15 @@ class MatMul(Operation):
 class Linear(Fused):
     """Y = X W + b     dX = G W^T     dW = X^T G     db = sum of G's rows
 
-    X (M, K), W (K, N), b (N,) -> Y (M, N)
+    X (*, K), W (K, N), b (N,) -> Y (*, N): to the kernels, the leading axes are the rows of one matrix.
     """
 
     def forward(self, x, w, bias):
-        return dispatch("linear", x, w, bias)
+        return dispatch("linear", rows(x), w, bias).reshape(*x.shape[:-1], w.shape[1])
 
     def backward_fast(self, g, needs, x, w, bias):
-        return dispatch("linear_grad", g, x, w, needs)
+        dx, dw, db = dispatch("linear_grad", rows(g), rows(x), w, needs)
+        return None if dx is None else dx.reshape(x.shape), dw, db
 
     def composed(self, x, w, bias):
         return matmul(x, w) + bias
@@ -62,19 +63,21 @@ def matmul(a, b):
 
 
 def linear(x, weight, bias=None):
-    """y = x W + b for x (*, D_in), W (D_in, D_out), b (D_out,) -> y (*, D_out).
-
-    The leading axes become the rows of one matrix product, whatever their number.
-    """
+    """y = x W + b for x (*, D_in), W (D_in, D_out), b (D_out,) -> y (*, D_out). Raises ValueError where they differ."""
     if x.shape[-1] != weight.shape[0]:
         raise ValueError(
             f"x has {x.shape[-1]} features but weight expects {weight.shape[0]}: x {x.shape}, weight {weight.shape}"
         )
     if bias is not None and bias.shape != weight.shape[1:]:
         raise ValueError(f"bias must have shape ({weight.shape[1]},), got {bias.shape}")
-    rows = reshape(x, (prod(x.shape[:-1]), x.shape[-1]))
-    y = matmul(rows, weight) if bias is None else Linear()(rows, weight, bias)
-    return reshape(y, (*x.shape[:-1], weight.shape[1]))
+    if bias is None:
+        return reshape(matmul(rows(x), weight), (*x.shape[:-1], weight.shape[1]))
+    return Linear()(x, weight, bias)
+
+
+def rows(x):
+    """An array or a Tensor with its leading axes made one."""
+    return x.reshape(prod(x.shape[:-1]), x.shape[-1])
 
 
 def swap(a):
