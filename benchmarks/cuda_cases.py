@@ -106,6 +106,7 @@ class Arguments:
             "add": (rows, self.normal(*rows.shape)),
             "sum_positions": (self.normal(self.s.batch, self.s.image**2, self.s.channels),),
             "concatenate": (rows, self.normal(self.s.rows, self.s.filters)),
+            "split": (rows, (1, self.s.channels - 1)),
             "contiguous": (rows[:, 1:-1],),
         }[name]
 

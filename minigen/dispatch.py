@@ -22,7 +22,7 @@ DIALECTS = ("numpy", "numba", "cuda")
 KERNELS = {
     "activation": "relu relu_grad leaky_relu leaky_relu_grad sigmoid sigmoid_grad tanh tanh_grad "
     "softplus softplus_grad silu silu_grad gelu gelu_grad",
-    "arithmetic": "add sum_positions concatenate contiguous",
+    "arithmetic": "add sum_positions concatenate split contiguous",
     "attention": "attention attention_grad",
     "batch_norm": "batch_norm batch_norm_grad",
     "conv": "conv2d conv2d_input_grad conv2d_weight_grad conv2d_weight_bias_grad",

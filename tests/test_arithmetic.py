@@ -27,7 +27,12 @@ def test_numba_equals_numpy_on_any_number_of_threads(monkeypatch, shape, dtype):
         monkeypatch.setattr(_threads, "_number_of_threads", threads)
         np.testing.assert_array_equal(arithmetic.add_numba(a, b), arithmetic.add_numpy(a, b))
         np.testing.assert_array_equal(arithmetic.contiguous_numba(a.T), arithmetic.contiguous_numpy(a.T))
-        np.testing.assert_array_equal(arithmetic.concatenate_numba(*rows), arithmetic.concatenate_numpy(*rows))
+        joined, widths = arithmetic.concatenate_numba(*rows), (shape[-1], 1)
+        np.testing.assert_array_equal(joined, arithmetic.concatenate_numpy(*rows))
+        parts = arithmetic.split_numba(joined, widths), arithmetic.split_numpy(joined, widths)
+        for ours, reference, row in zip(*parts, rows, strict=True):
+            np.testing.assert_array_equal(ours, row)
+            np.testing.assert_array_equal(reference, row)
         total = arithmetic.sum_positions_numba(a)
         expected = a.sum(axis=1, dtype=np.float64)
         bound = 4 * np.finfo(dtype).eps * abs(a).sum(axis=1, dtype=np.float64).max(initial=1)

@@ -6,9 +6,10 @@ pad <-> slice            concatenate <-> split                  x[index] <-> sca
 
 import numpy as np
 
-from ..autograd import Operation, as_tensors
+from ..autograd import Operation, as_tensors, is_recording
 from ..device import device_of, to_device
 from ..dispatch import dispatch
+from ..tensor import Tensor
 from .elementwise import LARGE, sum_to
 
 
@@ -107,12 +108,16 @@ class Concatenate(Operation):
         self.axis = axis
 
     def forward(self, *xs):
-        if self.axis < xs[0].ndim - 1 or sum(x.size for x in xs) < LARGE:
+        self.by_rows = self.axis == xs[0].ndim - 1 and sum(x.size for x in xs) >= LARGE
+        if not self.by_rows:
             return device_of(xs[0]).xp.concatenate(xs, self.axis)
         y = dispatch("concatenate", *[x.reshape(-1, x.shape[-1]) for x in xs])
         return y.reshape(*xs[0].shape[:-1], y.shape[-1])
 
     def backward(self, g, needs):
+        if self.by_rows and not is_recording():  # one pass over g for all slices
+            parts = dispatch("split", g.data.reshape(-1, g.shape[-1]), tuple(shape[-1] for shape in self.shapes))
+            return [Tensor(part.reshape(shape)) for part, shape in zip(parts, self.shapes)]
         ends = np.cumsum([shape[self.axis] for shape in self.shapes])
         return [
             g[axis_slice(g.ndim, self.axis, int(end) - shape[self.axis], int(end))] if need else None
