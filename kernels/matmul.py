@@ -2,7 +2,7 @@
 
 Shapes   a (*, M, K)   b (*, K, N)   ->   y (*, M, N), the leading axes broadcast; any strides
 linear        y = x W + b with x (M, K), W (K, N), b (N,): each thread adds b to its part while that is in its cache
-linear_grad   dx = g W^T, dW = x^T g, db = the sum of g's rows, each where it is wanted
+linear_grad   dx = g W^T + so_far, dW = x^T g, db = the sum of g's rows, each where it is wanted
 
 A product is cut into few parts, because BLAS begins each by copying the matrix that is not cut into its own order:
 
@@ -15,8 +15,8 @@ BLAS keeps threads of its own, and its idle ones spin: after every product they 
 that follow. So BLAS is held to one thread, and parts are handed to the same threads as everything else.
 
 A layer whose weights are few beside its samples, as a 1x1 convolution's are, is multiplied in tiles by simd/gemm.py: it
-reads x where it lies, which BLAS copies first, and begins its sums with the bias. With fewer samples, the weights too
-are read where they lie, by columns.
+reads x where it lies, which BLAS copies first, and its sums start from the bias, or from so_far. With fewer samples,
+the weights too are read where they lie, by columns.
 """
 
 from functools import cache
@@ -47,9 +47,10 @@ def linear_numpy(x, w, bias):
     return x @ w + bias
 
 
-def linear_grad_numpy(g, x, w, needs):
-    """dx, dW and db; None for those that `needs`, three booleans, does not want."""
-    return g @ w.T if needs[0] else None, x.T @ g if needs[1] else None, g.sum(0) if needs[2] else None
+def linear_grad_numpy(g, x, w, needs, so_far=None):
+    """dx, with so_far added if it is given, dW and db; None for those that `needs`, three booleans, does not want."""
+    dx = g @ w.T if needs[0] else None
+    return dx if so_far is None else dx + so_far, x.T @ g if needs[1] else None, g.sum(0) if needs[2] else None
 
 
 # ---------------------------------------------------------------- CPU: rows, columns, depth or whole matrices, shared
@@ -78,21 +79,20 @@ def linear_numba(x, w, bias):
     """A product with a bias, in tiles or in parts."""
     y = aligned((len(x), w.shape[1]), np.result_type(x, w))
     if in_tiles(x, y):
-        multiply_in_tiles(x, panels_of(w), y, bias)
+        multiply_in_tiles(x, panels_of(w), y, bias[None])
     elif in_columns(x, w, y):
-        multiply_columns(x, w, y, bias)
+        multiply_columns(x, w, y, bias[None])
     else:
-        multiply([(x, w, y, bias)])
+        multiply([(x, w, y, bias[None])])
     return y
 
 
-def linear_grad_numba(g, x, w, needs):
+def linear_grad_numba(g, x, w, needs, so_far=None):
     """In tiles; else the parts of dx and dW are given out together, so that threads wait for each other once.
 
     x may be None where dW is not wanted, and w where dx is not. dx comes last: what is read next is then in the cache.
     """
-    dx = dw = db = None
-    parts = []
+    dx, dw, db, parts = None, None, None, []
     if needs[1] and in_tiles(x, g, FEW) and x.shape[1] % ROWS == 0:
         dw, db = weight_grad_in_tiles(x, g)
     elif needs[1]:
@@ -102,47 +102,53 @@ def linear_grad_numba(g, x, w, needs):
         db = sum_positions_numba(g[None])[0]
     if needs[0]:
         dx = aligned((len(g), len(w)), g.dtype)
+        start = np.zeros((1, len(w)), g.dtype) if so_far is None else np.ascontiguousarray(so_far)
         if in_tiles(g, dx):
-            multiply_in_tiles(g, panels_of_turned(w), dx, np.zeros(len(w), g.dtype))
+            multiply_in_tiles(g, panels_of_turned(w), dx, start)
         elif in_columns(g, w, dx):
-            multiply_columns(g, turned(w[None, None])[0, 0], dx, np.zeros(len(w), g.dtype))
+            multiply_columns(g, turned(w[None, None])[0, 0], dx, start)
         else:
-            parts.append((g, w.T, dx, None))
+            parts.append((g, w.T, dx, so_far))
     multiply(parts)
     return dx, dw, db if needs[2] else None
 
 
 def multiply(products):
-    """y = a b + bias for each (a, b, y, bias), with the parts of all of them given out together."""
+    """y = a b + start for each (a, b, y, start), with the parts of all of them given out together.
+
+    start: (M, N), or (1, N) for all rows, or None.
+    """
     single_threaded_blas()
     work = sum(y.size * a.shape[1] for a, _, y, _ in products)
     if work <= SMALL or get_num_threads() == 1:
         share_of_parts(0, len(products), products)
         return
     parts, by_depth = [], []
-    for a, b, y, bias in products:
+    for a, b, y, start in products:
+        start = None if start is None else np.broadcast_to(start, y.shape)
         if a.shape[1] > 8 * max(y.shape):
             stretches = shares(a.shape[1], get_num_threads())
             sums = aligned((len(stretches), *y.shape), y.dtype)
             parts += [(a[:, i:j], b[i:j], part, None) for (i, j), part in zip(stretches, sums)]
-            by_depth.append((sums, y, bias))
+            by_depth.append((sums, y, start))
         elif len(y) >= y.shape[1]:
-            parts += [(a[i:j], b, y[i:j], bias) for i, j in shares(len(y), 2 * get_num_threads(), FEWEST)]
+            cut = shares(len(y), 2 * get_num_threads(), FEWEST)
+            parts += [(a[i:j], b, y[i:j], None if start is None else start[i:j]) for i, j in cut]
         else:
             cut = shares(y.shape[1], get_num_threads(), FEWEST)
-            parts += [(a, b[:, i:j], y[:, i:j], None if bias is None else bias[i:j]) for i, j in cut]
+            parts += [(a, b[:, i:j], y[:, i:j], None if start is None else start[:, i:j]) for i, j in cut]
     parallel(len(parts), share_of_parts, parts)
-    for sums, y, bias in by_depth:
+    for sums, y, start in by_depth:
         np.sum(sums, axis=0, out=y)
-        if bias is not None:
-            y += bias
+        if start is not None:
+            y += start
 
 
 def share_of_parts(first, last, parts):
-    for a, b, y, bias in parts[first:last]:
+    for a, b, y, start in parts[first:last]:
         np.matmul(a, b, out=y)
-        if bias is not None:
-            y += bias
+        if start is not None:
+            y += start
 
 
 def share_of_batch(first, last, a, b, y):
@@ -178,14 +184,14 @@ def in_columns(x, w, y):
     return in_tiles(x, y, FEW) and w.flags.c_contiguous and len(x) * w.size > SMALL
 
 
-def multiply_columns(x, w, y, bias):
-    """y = x w + bias, for samples so few that rearranging w would not pay."""
-    parallel(-(-w.shape[1] // (2 * LANES)), share_of_columns, x, w, bias, y)
+def multiply_columns(x, w, y, start):
+    """y = x w + start, (M, N) or (1, N), for samples so few that rearranging w would not pay."""
+    parallel(-(-w.shape[1] // (2 * LANES)), share_of_columns, x, w, start, y)
 
 
-def multiply_in_tiles(x, panels, y, bias):
-    """y = x w + bias, for the panels of w."""
-    parallel(-(-len(x) // BLOCK), share_of_blocks, x, panels, bias, y)
+def multiply_in_tiles(x, panels, y, start):
+    """The same for the panels of w."""
+    parallel(-(-len(x) // BLOCK), share_of_blocks, x, panels, start, y)
 
 
 def weight_grad_in_tiles(x, g):
@@ -240,13 +246,14 @@ def share_of_turned_panels(first, last, w, panels):
 
 
 @jit
-def share_of_blocks(first, last, x, panels, bias, y):
-    """The bias in every row of a block, to which the products are added."""
+def share_of_blocks(first, last, x, panels, start, y):
+    """The start in every row of a block, to which the products are added."""
     for begin in range(first * BLOCK, min(last * BLOCK, len(x)), BLOCK):
         end = min(begin + BLOCK, len(x))
         for i in range(begin, end):
-            for j in range(len(bias)):
-                y[i, j] = bias[j]
+            row, numbers = y[i], start[min(i, len(start) - 1)]
+            for j in range(len(row)):
+                row[j] = numbers[j]
         for panel in range(len(panels)):
             at = panel * 2 * LANES
             product(
@@ -257,13 +264,14 @@ def share_of_blocks(first, last, x, panels, bias, y):
 
 
 @jit
-def share_of_columns(first, last, x, w, bias, y):
-    """2 LANES columns of y at a time: the bias in every row, to which DEPTH products at a time are added."""
+def share_of_columns(first, last, x, w, start, y):
+    """2 LANES columns of y at a time: the start in every row, to which DEPTH products at a time are added."""
     for at in range(first * 2 * LANES, min(last * 2 * LANES, y.shape[1]), 2 * LANES):
         wide = min(2 * LANES, y.shape[1] - at)
         for i in range(len(x)):
+            numbers = start[min(i, len(start) - 1)]
             for j in range(at, at + wide):
-                y[i, j] = bias[j]
+                y[i, j] = numbers[j]
         for k in range(0, len(w), DEPTH):
             product(
                 x.ctypes.data + 4 * k, x.strides[0], 4, w[k:].ctypes.data + 4 * at, w.strides[0],
@@ -307,5 +315,5 @@ def linear_cuda(x, w, bias):
     return x @ w + bias
 
 
-def linear_grad_cuda(g, x, w, needs):
-    return linear_grad_numpy(g, x, w, needs)
+def linear_grad_cuda(g, x, w, needs, so_far=None):
+    return linear_grad_numpy(g, x, w, needs, so_far)

@@ -49,6 +49,17 @@ def test_a_layer_in_parts_equals_the_definition(monkeypatch, shape, threads, dty
 
 
 @pytest.mark.parametrize("dialect", ["numpy", "numba"])
+@pytest.mark.parametrize("shape", ["rows", "odd", "tiles", "tiles of columns", "small"])
+def test_what_came_to_the_input_by_other_ways_is_added(dialect, shape):
+    x, w, _, g = (a.astype(np.float32) for a in layer(shape))
+    so_far = x[::-1]
+    alone, *others = matmul.linear_grad_numpy(g, x, w, (True, True, True))
+    dx, *same = getattr(matmul, f"linear_grad_{dialect}")(g, x, w, (True, True, True), so_far)
+    for ours, expected in zip([dx, *same], [alone + so_far, *others]):
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5 * abs(expected).max())
+
+
+@pytest.mark.parametrize("dialect", ["numpy", "numba"])
 @pytest.mark.parametrize("needs", [(True, False, False), (False, True, False), (False, False, True), (False,) * 3])
 @pytest.mark.parametrize("shape, dtype, error", [("rows", np.float64, 1e-10), ("tiles", np.float32, 1e-2)])
 def test_only_the_gradients_that_are_wanted_are_made(dialect, needs, shape, dtype, error):

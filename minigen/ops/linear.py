@@ -30,11 +30,14 @@ class Linear(Fused):
     X (*, K), W (K, N), b (N,) -> Y (*, N): to the kernels, the leading axes are the rows of one matrix.
     """
 
+    adds_to_first = True
+
     def forward(self, x, w, bias):
         return dispatch("linear", rows(x), w, bias).reshape(*x.shape[:-1], w.shape[1])
 
     def backward_fast(self, g, needs, x, w, bias):
-        dx, dw, db = dispatch("linear_grad", rows(g), rows(x), w, needs)
+        so_far = None if self.so_far is None else rows(self.so_far.data)
+        dx, dw, db = dispatch("linear_grad", rows(g), rows(x), w, needs, so_far)
         return None if dx is None else dx.reshape(x.shape), dw, db
 
     def composed(self, x, w, bias):
