@@ -30,10 +30,12 @@ holds every method to its line):
 
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 
 import numpy as np
 
 from ._numba import numba
+from ._threads import get_num_threads
 from .im2col import is_pointwise
 from .polyphase import cut_into_blocks, fits_polyphase
 from .winograd import fits
@@ -74,6 +76,12 @@ def choose(which, dtype, n, w_shape, y_size, stride, padding, dilation):
 
     Raises ValueError where `use_method` asks for one that does not apply.
     """
+    return known_choice(_forced.get(), get_num_threads(), which, dtype, n, w_shape, y_size, stride, padding, dilation)
+
+
+@cache
+def known_choice(forced, threads, which, dtype, n, w_shape, y_size, stride, padding, dilation):
+    """The same, kept: a network asks for the same few in every step. (The polyphase blocks depend on the threads.)"""
     possible = {"im2col"}
     if fits(dtype, w_shape, y_size, stride, padding, dilation, 1):
         possible.add("winograd")
@@ -81,7 +89,6 @@ def choose(which, dtype, n, w_shape, y_size, stride, padding, dilation):
         possible.add("polyphase")
     if dtype == np.float32 and fills_tiles(which, w_shape):
         possible.add("indirect")
-    forced = _forced.get()
     if forced and forced not in possible:
         raise ValueError(f"{forced} does not apply to the {which} of {dtype} filters {w_shape}, stride={stride}")
     if forced or "winograd" in possible:

@@ -89,7 +89,7 @@ def group_norm_numba(x, gamma, beta, groups, eps, silu):
     """Samples as flat vectors, so that a row may hold several positions."""
     n, p, c = x.shape
     y, mu, rstd = aligned((n, p * c), x.dtype), aligned((n, groups), x.dtype), aligned((n, groups), x.dtype)
-    given = x.reshape(n, p * c), repeated(gamma), repeated(beta), c, eps, silu
+    given = x.reshape(n, p * c), gamma, beta, eps, silu
     parallel(n, group_norm_samples, *given, y, mu, rstd, grain=1 + GRAIN // max(p * c, 1))
     return y.reshape(x.shape), mu, rstd
 
@@ -97,17 +97,22 @@ def group_norm_numba(x, gamma, beta, groups, eps, silu):
 def group_norm_grad_numba(dy, x, gamma, beta, mu, rstd, silu, so_far=None):
     """dx, dgamma and dbeta, from the same flat samples."""
     n, p, c = x.shape
-    dx, dgamma, dbeta = aligned((n, p * c), x.dtype), np.zeros((n, c)), np.zeros((n, c))
-    given = dy.reshape(n, p * c), x.reshape(n, p * c), repeated(gamma), repeated(beta), mu, rstd
+    dx, sums = aligned((n, p * c), x.dtype), np.zeros((n, 2, c))
+    given = dy.reshape(n, p * c), x.reshape(n, p * c), gamma, beta, mu, rstd
     so_far = dx[:0] if so_far is None else so_far.reshape(n, p * c)
-    parallel(n, group_norm_grad_samples, *given, silu, so_far, dx, dgamma, dbeta, grain=1 + GRAIN // max(p * c, 1))
+    parallel(n, group_norm_grad_samples, *given, silu, so_far, dx, sums, grain=1 + GRAIN // max(p * c, 1))
     # One sum a sample, added up in the order of the samples: the result does not depend on the threads.
-    return dx.reshape(x.shape), dgamma.sum(axis=0).astype(x.dtype), dbeta.sum(axis=0).astype(x.dtype)
+    return dx.reshape(x.shape), *sums.sum(axis=0).astype(x.dtype)
 
 
+@jit
 def repeated(per_channel):
     """One number a channel, again and again, WIDTH times or somewhat more."""
-    return np.concatenate([per_channel] * -(-WIDTH // max(len(per_channel), 1)))  # np.tile takes longer
+    c = len(per_channel)
+    row = np.empty((WIDTH + c - 1) // max(c, 1) * c, per_channel.dtype)
+    for k in range(len(row)):
+        row[k] = per_channel[k % c]
+    return row
 
 
 @jit
@@ -153,13 +158,15 @@ def deviation_sums(numbers, every, centre, total, square):
 
 
 @jit
-def group_norm_samples(first, last, x, gamma, beta, c, eps, silu, y, mu, rstd):
+def group_norm_samples(first, last, x, gamma, beta, eps, silu, y, mu, rstd):
     """Sweeps over a sample: a guess m of the mean, from few rows; mean and variance, from deviations; the result.
 
     E[x^2] - mu^2 would cancel where |mu| >> std. E[(x - m)^2] - (mu - m)^2 does not: m is the mean of one number in
     16, and those alone contribute (mu - m)^2 / 16 or more to the variance, so that |mu - m| <= 4 std.
     """
-    groups, width = mu.shape[1], len(gamma)
+    groups, c = mu.shape[1], len(gamma)
+    gamma, beta = repeated(gamma), repeated(beta)
+    width = len(gamma)
     total, square = np.empty(width), np.empty(width)
     centre, scale = np.empty(width, x.dtype), np.empty(width, x.dtype)
     for i in range(first, last):
@@ -196,17 +203,20 @@ def normalise(x, centre, scale, beta, silu, y):
 
 
 @jit
-def group_norm_grad_samples(first, last, dy, x, gamma, beta, mu, rstd, silu, so_far, dx, dgamma, dbeta):
+def group_norm_grad_samples(first, last, dy, x, gamma, beta, mu, rstd, silu, so_far, dx, sums):
     """Sweeps over a sample: dz, so that no exp is taken twice; the sums of dz and of dz xhat; dx.
 
     The sums for dgamma and dbeta, weighted by gamma, are also the two group means that dx needs.
     """
-    groups, width, c = mu.shape[1], len(gamma), dgamma.shape[1]
+    groups, c = mu.shape[1], len(gamma)
+    gamma, beta = repeated(gamma), repeated(beta)
+    width = len(gamma)
     count = max(x.shape[1] // groups, 1)
     total, product, dz_of_silu = np.empty(width), np.empty(width), np.empty(x.shape[1] if silu else 0, x.dtype)
     centre, scale = np.empty(width, x.dtype), np.empty(width, x.dtype)
     a, b = np.empty(width, x.dtype), np.empty(width, x.dtype)
     for i in range(first, last):
+        dgamma, dbeta = sums[i]
         for g in range(groups):
             fill_group(centre, g, groups, c, mu[i, g])
             fill_group(scale, g, groups, c, rstd[i, g])
@@ -217,13 +227,13 @@ def group_norm_grad_samples(first, last, dy, x, gamma, beta, mu, rstd, silu, so_
         dz = dz_of_silu if silu else dy[i]
         product_sums(dz, x[i], centre, total, product)
         for k in range(width):
-            dbeta[i, k % c] += total[k]
-            dgamma[i, k % c] += product[k]
+            dbeta[k % c] += total[k]
+            dgamma[k % c] += product[k]
             total[k] *= scale[k]
             product[k] *= scale[k]
         for g in range(groups):
             for k in range(g * (c // groups), (g + 1) * (c // groups)):
-                dgamma[i, k] *= rstd[i, g]
+                dgamma[k] *= rstd[i, g]
             fill_group(a, g, groups, c, group_sum(total, g, groups, c) / count)
             fill_group(b, g, groups, c, rstd[i, g] ** 2 * group_sum(product, g, groups, c) / count)
         project_out(dz, x[i], centre, scale, a, b, dx[i], so_far[i : i + 1])
