@@ -22,6 +22,7 @@ import ctypes
 import os
 import threading
 from contextlib import suppress
+from functools import lru_cache
 
 import numpy as np
 
@@ -62,6 +63,7 @@ def shares(tasks, parts, grain=1):
     return [(tasks * i // parts, tasks * (i + 1) // parts) for i in range(parts)]
 
 
+@lru_cache(maxsize=4096)
 def shrinking_shares(tasks, threads, grain=1):
     """Cut range(tasks) into contiguous shares for `threads` to take in turn, of at least `grain` tasks each.
 
