@@ -35,9 +35,10 @@ class Conv2d(Operation):
         if needs[1]:
             weight_grad = Conv2dWeightGrad(w.shape[:2], *self.geometry, with_bias=bias is not None and needs[2])
             dw, db = weight_grad(x, g), weight_grad.db
-        if bias is not None and needs[2]:
-            db = sum_over(g, (1, 2)) if db is None else db
-            db = sum_over(db, 0) if bias.ndim == 1 else db
+        if db is not None:
+            db = Tensor(db.sum(axis=0) if bias.ndim == 1 else db)
+        elif bias is not None and needs[2]:
+            db = sum_over(g, (0, 1, 2) if bias.ndim == 1 else (1, 2))
         dx = Conv2dInputGrad(x.shape[1:3], *self.geometry)(g, w) if needs[0] else None
         return (dx, dw) if bias is None else (dx, dw, db)
 
@@ -81,8 +82,7 @@ class Conv2dWeightGrad(Operation):
     def forward(self, x, dy):
         if not self.with_bias:
             return dispatch("conv2d_weight_grad", x, dy, self.window, *self.geometry)
-        dw, db = dispatch("conv2d_weight_bias_grad", x, dy, self.window, *self.geometry)
-        self.db = Tensor(db)
+        dw, self.db = dispatch("conv2d_weight_bias_grad", x, dy, self.window, *self.geometry)
         return dw
 
     def backward(self, g, needs, x, dy):
