@@ -205,7 +205,7 @@ def watch(mine, number, theirs, known, wait=0):
 
 
 LOOKS = 1000 if numba is not None and hasattr(os, "sched_yield") else 0  # 0.2 to 0.3 microseconds each
-GRACE = 25  # looks until the thread that calls is in compiled code: who asks for Python's lock before is put to sleep
+GRACE = 15  # looks until the thread that calls is in compiled code: who asks for Python's lock before is put to sleep
 if LOOKS:
     sched_yield = numba.types.ExternalFunction("sched_yield", numba.types.intc())
 
