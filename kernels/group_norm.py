@@ -110,8 +110,8 @@ def repeated(per_channel):
     """One number a channel, again and again, WIDTH times or somewhat more."""
     c = len(per_channel)
     row = np.empty((WIDTH + c - 1) // max(c, 1) * c, per_channel.dtype)
-    for k in range(len(row)):
-        row[k] = per_channel[k % c]
+    for start in range(0, len(row), max(c, 1)):
+        row[start : start + c] = per_channel
     return row
 
 
