@@ -198,7 +198,7 @@ def weight_grad_in_tiles(x, g):
     """dw, and db on the way. A thread takes some rows of dw; of many samples, a piece, and the pieces are added."""
     (m, c), n, threads = x.shape, g.shape[1], get_num_threads()
     if m >= MANY:
-        pieces = [(begin, end, 0, c) for begin, end in shares(m, threads)]
+        pieces = [(begin, end, 0, c) for begin, end in shares(m, threads, MANY // 2)]
     else:
         pieces = [(0, m, ROWS * top, ROWS * bottom) for top, bottom in shares(c // ROWS, threads)]
     sums = aligned((len(pieces) if m >= MANY else 1, c, n), np.float32)
