@@ -106,7 +106,7 @@ OPERATIONS = [
            "bias[min(n, len(bias) - 1)]", "bias[0]",
            "test_winograd.py::test_every_sample_may_have_a_bias_of_its_own"),
     Mutant("no residual where a tile reaches beyond the edge", "kernels/winograd_tiles.py",
-           "patch[i, j, at] + added", "patch[i, j, at]",
+           "last = min(left + 4 * tiles, width)", "last = min(left + 4 * tiles, width // 4 * 4)",
            "test_winograd.py::test_a_residual_is_added_to_every_pixel[9]"),
     Mutant("the taps of a block of tiles replace those of the blocks before it", "kernels/simd/winograd_transforms.py",
            "adding=True", "adding=False",
