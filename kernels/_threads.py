@@ -121,9 +121,10 @@ class Helper:
 
     Two locks are all it waits on: a pool of futures takes twice as long to hand a call over, and that is felt where a
     network of small layers makes hundreds of calls a step. But to wake a thread that sleeps on a lock takes some 50
-    microseconds, and the next call mostly comes sooner. So before either side goes to sleep it watches, for about as
-    long, a number that the other one writes: `calls` counts the calls to work, and `answers` says which was the last to
-    be answered. Only the locks decide; the numbers keep their owners awake.
+    microseconds, and the next call mostly comes sooner, though Python may take 200 between two kernels. So before
+    either side goes to sleep it watches, for some 250, a number that the other one writes: `calls` counts the calls to
+    work, and `answers` says which was the last to be answered. Only the locks decide; the numbers keep their owners
+    awake.
 
     A thread that is woken may be put on the processor of the thread that woke it, and some schedulers leave it there
     for longer than the work lasts: both then take turns, in twice the time, while the other processor idles. So a

@@ -66,7 +66,10 @@ def matmul(a, b):
 
 
 def linear(x, weight, bias=None):
-    """y = x W + b for x (*, D_in), W (D_in, D_out), b (D_out,) -> y (*, D_out). Raises ValueError where they differ."""
+    """y = x W + b for x (*, D_in), W (D_in, D_out), b (D_out,) -> y (*, D_out).
+
+    Raises ValueError where the lengths D_in or D_out do not agree.
+    """
     if x.shape[-1] != weight.shape[0]:
         raise ValueError(
             f"x has {x.shape[-1]} features but weight expects {weight.shape[0]}: x {x.shape}, weight {weight.shape}"
