@@ -12,6 +12,8 @@ SHAPES = {  # samples, inputs, outputs, large enough to be cut; which of the lay
     "tiles": (2056, 104, 48),
     "tiles of columns": (136, 300, 208),
     "tiles of the input gradient alone": (1024, 32, 40),
+    "squares of tiles": (1040, 48, 32),
+    "columns of the input gradient too": (136, 304, 208),
     "no inputs": (1024, 0, 16),
     "depth of the weight gradient": (40000, 12, 20),
     "depth of the product": (9, 60000, 11),
@@ -49,7 +51,7 @@ def test_a_layer_in_parts_equals_the_definition(monkeypatch, shape, threads, dty
 
 
 @pytest.mark.parametrize("dialect", ["numpy", "numba"])
-@pytest.mark.parametrize("shape", ["rows", "odd", "tiles", "tiles of columns", "small"])
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape != "no inputs"])
 def test_what_came_to_the_input_by_other_ways_is_added(dialect, shape):
     x, w, _, g = (a.astype(np.float32) for a in layer(shape))
     so_far = x[::-1]
