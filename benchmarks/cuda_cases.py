@@ -152,10 +152,13 @@ class Arguments:
     # ---------------------------------------------------------------- products and images
 
     def matmul(self, name):
-        a, b = self.normal(self.s.rows, self.s.channels), self.normal(self.s.channels, self.s.filters)
+        return self.normal(self.s.rows, self.s.channels), self.normal(self.s.channels, self.s.filters)
+
+    def linear(self, name):
+        x, w = self.matmul(name)
         if name == "linear_grad":
-            return self.normal(self.s.rows, self.s.filters), a, b, (True, True, True)
-        return (a, b) if name == "matmul" else (a, b, self.normal(self.s.filters))
+            return self.normal(self.s.rows, self.s.filters), x, w, (True, True, True)
+        return x, w, self.normal(self.s.filters)
 
     def _image(self, channels):
         return self.normal(self.s.batch, self.s.image, self.s.image, channels)

@@ -6,7 +6,7 @@
 
 Channels last makes a row a few plain copies: the KW pixels under one line of the window are adjacent. The samples are
 shared over the threads, and a thread makes no more rows at a time than stay in its cache. Under a 1x1 window the pixels
-are the rows already, and the convolution is a linear layer (matmul.py).
+are the rows already, and the convolution is a linear layer (linear.py).
 
 Shapes   as in conv.py, without groups; any dtype
 Source   Chellapilla, Puri and Simard, High Performance Convolutional Neural Networks for Document Processing, 2006
@@ -17,7 +17,8 @@ import numpy as np
 from ._memory import aligned, scratch
 from ._numba import jit
 from ._threads import get_num_threads, parallel, shares
-from .matmul import linear_grad_numba, linear_numba, single_threaded_blas
+from .linear import linear_grad_numba, linear_numba
+from .matmul import single_threaded_blas
 from .turned import turned
 
 ROWS_BYTES = 1 << 20  # rows of one block of samples: about what stays in a core's L2 cache between writing and use

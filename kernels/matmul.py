@@ -1,8 +1,6 @@
-"""Matrix product: Y = A B, by BLAS, shared over the threads; for many samples of a layer by a micro-kernel of our own.
+"""Matrix product: Y = A B, by BLAS, shared over the threads.
 
 Shapes   a (*, M, K)   b (*, K, N)   ->   y (*, M, N), the leading axes broadcast; any strides
-linear        y = x W + b with x (M, K), W (K, N), b (N,): each thread adds b to its part while that is in its cache
-linear_grad   dx = g W^T + so_far, dW = x^T g, db = the sum of g's rows, each where it is wanted
 
 A product is cut into few parts, because BLAS begins each by copying the matrix that is not cut into its own order:
 
@@ -13,26 +11,14 @@ A product is cut into few parts, because BLAS begins each by copying the matrix 
 
 BLAS keeps threads of its own, and its idle ones spin: after every product they steal milliseconds from the kernels
 that follow. So BLAS is held to one thread, and parts are handed to the same threads as everything else.
-
-A layer whose weights are few beside its samples, as a 1x1 convolution's are, is multiplied in tiles by simd/gemm.py: it
-reads x where it lies, which BLAS copies first, and its sums start from the bias, or from so_far. With fewer samples,
-the weights too are read where they lie, by columns.
 """
 
 from functools import cache
 
 import numpy as np
 
-from ._memory import aligned, derived, scratch
-from ._numba import jit, numba
+from ._memory import aligned
 from ._threads import get_num_threads, parallel, shares
-from .arithmetic import sum_positions_numba
-from .simd.gemm import product
-from .simd.vector import add_rows, transpose_square
-from .turned import fits_squares, turned
-
-if numba is not None:
-    from .simd.vector import BYTES, LANES
 
 # ---------------------------------------------------------------- NumPy: the definition
 
@@ -40,17 +26,6 @@ if numba is not None:
 def matmul_numpy(a, b):
     """The product of two matrices, or of two stacks of them."""
     return a @ b
-
-
-def linear_numpy(x, w, bias):
-    """A fully connected layer."""
-    return x @ w + bias
-
-
-def linear_grad_numpy(g, x, w, needs, so_far=None):
-    """dx, with so_far added if it is given, dW and db; None for those that `needs`, three booleans, does not want."""
-    dx = g @ w.T if needs[0] else None
-    return dx if so_far is None else dx + so_far, x.T @ g if needs[1] else None, g.sum(0) if needs[2] else None
 
 
 # ---------------------------------------------------------------- CPU: rows, columns, depth or whole matrices, shared
@@ -73,44 +48,6 @@ def matmul_numba(a, b):
         a, b = np.broadcast_to(a, leading + a.shape[-2:]), np.broadcast_to(b, leading + b.shape[-2:])
         parallel(len(y), share_of_batch, a, b, y)
     return y
-
-
-def linear_numba(x, w, bias):
-    """A product with a bias, in tiles or in parts."""
-    y = aligned((len(x), w.shape[1]), np.result_type(x, w))
-    if in_tiles(x, y):
-        multiply_in_tiles(x, panels_of(w), y, bias[None])
-    elif in_columns(x, w, y):
-        multiply_columns(x, w, y, bias[None])
-    else:
-        multiply([(x, w, y, bias[None])])
-    return y
-
-
-def linear_grad_numba(g, x, w, needs, so_far=None):
-    """In tiles; else the parts of dx and dW are given out together, so that threads wait for each other once.
-
-    x may be None where dW is not wanted, and w where dx is not. dx comes last: what is read next is then in the cache.
-    """
-    dx, dw, db, parts = None, None, None, []
-    if needs[1] and in_tiles(x, g, FEW) and x.shape[1] % ROWS == 0:
-        dw, db = weight_grad_in_tiles(x, g)
-    elif needs[1]:
-        dw = aligned((x.shape[1], g.shape[1]), g.dtype)
-        parts.append((x.T, g, dw, None))
-    if needs[2] and db is None:
-        db = sum_positions_numba(g[None])[0]
-    if needs[0]:
-        dx = aligned((len(g), len(w)), g.dtype)
-        start = np.zeros((1, len(w)), g.dtype) if so_far is None else np.ascontiguousarray(so_far)
-        if in_tiles(g, dx):
-            multiply_in_tiles(g, panels_of_turned(w), dx, start)
-        elif in_columns(g, w, dx):
-            multiply_columns(g, turned(w[None, None])[0, 0], dx, start)
-        else:
-            parts.append((g, w.T, dx, so_far))
-    multiply(parts)
-    return dx, dw, db if needs[2] else None
 
 
 def multiply(products):
@@ -163,145 +100,6 @@ def single_threaded_blas():
     threadpool_limits(1, user_api="blas")
 
 
-# ---------------------------------------------------------------- CPU: many samples, in tiles of the micro-kernel
-
-MANY = 1024  # samples, from which on the weights are soon rearranged
-FEW = 64  # samples, from which on whole tiles beat BLAS where nothing is rearranged
-ROWS = 8  # of the micro-kernel's tile
-BLOCK = 64  # samples whose part of y stays in the core's L1 or L2 cache while all columns pass
-DEPTH = 128  # terms that are summed in registers; so many rows, 2 vectors each, stay in the core's L1 cache
-WIDE = 128  # columns of a weight gradient, for which half as many rows stay there
-
-
-def in_tiles(x, y, least=MANY):
-    """Whether a product of float32 with samples x, (M, *), and y's columns, (*, N), is large and fills whole tiles."""
-    whole = len(x) >= least and len(x) % ROWS == 0 and y.shape[1] % LANES == 0
-    return whole and all(a.dtype == np.float32 and a.strides[1] == 4 for a in (x, y))
-
-
-def in_columns(x, w, y):
-    """Whether the same holds for fewer samples, and w lies in order, with enough to do."""
-    return in_tiles(x, y, FEW) and w.flags.c_contiguous and len(x) * w.size > SMALL
-
-
-def multiply_columns(x, w, y, start):
-    """y = x w + start, (M, N) or (1, N), for samples so few that rearranging w would not pay."""
-    parallel(-(-w.shape[1] // (2 * LANES)), share_of_columns, x, w, start, y)
-
-
-def multiply_in_tiles(x, panels, y, start):
-    """The same for the panels of w."""
-    parallel(-(-len(x) // BLOCK), share_of_blocks, x, panels, start, y)
-
-
-def weight_grad_in_tiles(x, g):
-    """dw, and db on the way. A thread takes some rows of dw; of many samples, a piece, and the pieces are added."""
-    (m, c), n, threads = x.shape, g.shape[1], get_num_threads()
-    if m >= MANY:
-        pieces = [(begin, end, 0, c) for begin, end in shares(m, threads, MANY // 2)]
-    else:
-        pieces = [(0, m, ROWS * top, ROWS * bottom) for top, bottom in shares(c // ROWS, threads)]
-    sums = aligned((len(pieces) if m >= MANY else 1, c, n), np.float32)
-    db = np.zeros((len(sums), n), np.float32)
-    depth = DEPTH // 2 if m >= MANY and n > WIDE // 2 else DEPTH
-    parallel(len(pieces), share_of_weight_grad, np.array(pieces), x, g, sums, db, depth)
-    return (sums.sum(axis=0), db.sum(axis=0)) if len(sums) > 1 else (sums[0], db[0])
-
-
-def panels_of(w):
-    """w (K, N) as (panels, K, 2 LANES): the columns that one tile of the product reads lie together."""
-    panels, known = derived("panels", w, (-(-w.shape[1] // (2 * LANES)), len(w), 2 * LANES), np.float32)
-    if not known:
-        parallel(len(panels), share_of_panels, w, panels, grain=1 + 2**13 // len(w))
-    return panels
-
-
-def panels_of_turned(w):
-    """The panels of w^T, square by square where w is made of squares."""
-    if not (fits_squares(w[None, None]) and w.flags.c_contiguous):
-        return panels_of(turned(w[None, None])[0, 0])
-    panels = scratch("panels", (-(-len(w) // (2 * LANES)), w.shape[1], 2 * LANES), np.float32)
-    parallel(len(w) // LANES, share_of_turned_panels, w, panels, grain=1 + 2**13 // w.shape[1])
-    return panels
-
-
-@jit
-def share_of_panels(first, last, w, panels):
-    """2 LANES columns of w a panel; where w has no more, what lies there is never read."""
-    for panel in range(first, last):
-        begin = panel * 2 * LANES
-        for k in range(len(w)):
-            for j in range(begin, min(begin + 2 * LANES, w.shape[1])):
-                panels[panel, k, j - begin] = w[k, j]
-
-
-@jit
-def share_of_turned_panels(first, last, w, panels):
-    """LANES rows of w are as many columns of a panel: its left half or its right one."""
-    k = w.shape[1]
-    for half in range(first, last):
-        target = panels[half // 2].ctypes.data + half % 2 * BYTES
-        for at in range(0, k, LANES):
-            transpose_square(w[half * LANES :].ctypes.data + 4 * at, 4 * k, target + at * 2 * BYTES, 2 * BYTES)
-
-
-@jit
-def share_of_blocks(first, last, x, panels, start, y):
-    """The start in every row of a block, to which the products are added."""
-    for begin in range(first * BLOCK, min(last * BLOCK, len(x)), BLOCK):
-        end = min(begin + BLOCK, len(x))
-        for i in range(begin, end):
-            row, numbers = y[i], start[min(i, len(start) - 1)]
-            for j in range(len(row)):
-                row[j] = numbers[j]
-        for panel in range(len(panels)):
-            at = panel * 2 * LANES
-            product(
-                x[begin:].ctypes.data, x.strides[0], 4, panels[panel].ctypes.data, 2 * BYTES,
-                y[begin:].ctypes.data + 4 * at, y.strides[0], end - begin, min(2 * LANES, y.shape[1] - at), x.shape[1],
-                True,
-            )  # fmt: skip
-
-
-@jit
-def share_of_columns(first, last, x, w, start, y):
-    """2 LANES columns of y at a time: the start in every row, to which DEPTH products at a time are added."""
-    for at in range(first * 2 * LANES, min(last * 2 * LANES, y.shape[1]), 2 * LANES):
-        wide = min(2 * LANES, y.shape[1] - at)
-        for i in range(len(x)):
-            numbers = start[min(i, len(start) - 1)]
-            for j in range(at, at + wide):
-                y[i, j] = numbers[j]
-        for k in range(0, len(w), DEPTH):
-            product(
-                x.ctypes.data + 4 * k, x.strides[0], 4, w[k:].ctypes.data + 4 * at, w.strides[0],
-                y.ctypes.data + 4 * at, y.strides[0], len(x), wide, min(DEPTH, len(w) - k), True,
-            )  # fmt: skip
-
-
-@jit
-def share_of_weight_grad(first, last, pieces, x, g, sums, db, depth):
-    """Rows of x^T g, summed over samples, a stretch of `depth` of them at a time; with the first row, g's own sums.
-
-    A stretch of WIDE columns of g stays in the core's L1 cache while the columns of x pass, 16 of a cache line at once.
-    """
-    for piece in range(first, last):
-        start, stop, top, bottom = pieces[piece]
-        dw, total = sums[min(piece, len(sums) - 1)], db[min(piece, len(sums) - 1)]
-        for begin in range(start, stop, depth):
-            samples = min(depth, stop - begin)
-            for at in range(0, g.shape[1], WIDE):
-                end, source = min(at + WIDE, g.shape[1]), g[begin:].ctypes.data
-                for column in range(at, end if top == 0 else at, LANES):
-                    add_rows(source + 4 * column, g.strides[0], samples, total[column:].ctypes.data)
-                for row in range(top, bottom, 2 * ROWS):
-                    product(
-                        x[begin:].ctypes.data + 4 * row, 4, x.strides[0], source + 4 * at, g.strides[0],
-                        dw[row:].ctypes.data + 4 * at, dw.strides[0], min(2 * ROWS, bottom - row), end - at, samples,
-                        begin > start,
-                    )  # fmt: skip
-
-
 # ---------------------------------------------------------------- CUDA: cuBLAS, through CuPy
 # Here too a plain product is the library's, which reads transposed matrices in place. How such a kernel is built, with
 # tiles in shared memory or on tensor cores, shows in conv.cu: a 1x1 convolution is this product.
@@ -309,11 +107,3 @@ def share_of_weight_grad(first, last, pieces, x, g, sums, db, depth):
 
 def matmul_cuda(a, b):
     return a @ b
-
-
-def linear_cuda(x, w, bias):
-    return x @ w + bias
-
-
-def linear_grad_cuda(g, x, w, needs, so_far=None):
-    return linear_grad_numpy(g, x, w, needs, so_far)

@@ -30,9 +30,10 @@ KERNELS = {
     "features": "sinusoids sinusoids_grad",
     "group_norm": "group_norm group_norm_grad",
     "layer_norm": "layer_norm layer_norm_grad",
+    "linear": "linear linear_grad",
     "loss": "mse mse_grad l1 l1_grad bce bce_grad gaussian_nll gaussian_nll_grad kl_gaussian kl_gaussian_grad "
     "kl_gaussians kl_gaussians_grad cross_entropy cross_entropy_grad",
-    "matmul": "matmul linear linear_grad",
+    "matmul": "matmul",
     "optimizer": "sgd_step rmsprop_step adamw_step ema_step square_norm",
     "philox": "philox_bits philox_uniform philox_normal",
     "pool": "max_pool2d max_pool2d_grad avg_pool2d avg_pool2d_grad",

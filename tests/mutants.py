@@ -129,7 +129,7 @@ OPERATIONS = [
     Mutant("what came by another way is counted twice", "minigen/autograd.py",
            "grads.pop(id(op.parents[0]), (None, None))[1]", "grads.get(id(op.parents[0]), (None, None))[1]",
            "test_norm.py::test_a_residual_that_goes_round_a_norm_adds_its_gradient_once[after-group_norm-numba]"),
-    Mutant("each stretch of samples replaces the one before", "kernels/matmul.py",
+    Mutant("each stretch of samples replaces the one before", "kernels/linear.py",
            "begin > start,", "False,",
            "test_matmul.py::test_a_layer_in_parts_equals_the_definition[tiles-1-float32]"),
     Mutant("a helper stays where its caller works", "kernels/_threads.py",

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from minigen.kernels import _threads, matmul
+from minigen.kernels import _threads, linear, matmul
 
 SHAPES = {  # samples, inputs, outputs, large enough to be cut; which of the layer's products is cut how
     "rows": (600, 200, 100),
@@ -38,11 +38,11 @@ def test_a_layer_in_parts_equals_the_definition(monkeypatch, shape, threads, dty
     near = [a.astype(dtype) for a in exact]
     needs = (True, True, True)
     ours = [
-        matmul.linear_numba(*near[:3]),
+        linear.linear_numba(*near[:3]),
         matmul.matmul_numba(*near[:2]),
-        *matmul.linear_grad_numba(near[3], near[0], near[1], needs),
+        *linear.linear_grad_numba(near[3], near[0], near[1], needs),
     ]
-    expected = [x @ w + b, x @ w, *matmul.linear_grad_numpy(g, x, w, needs)]
+    expected = [x @ w + b, x @ w, *linear.linear_grad_numpy(g, x, w, needs)]
     digits = 1e-6 if dtype == np.float32 else 1e-14
     terms = 10 * max(SHAPES[shape]) ** 0.5
     for name, a, exactly in zip(("y", "product", "dx", "dw", "db"), ours, expected):
@@ -55,8 +55,8 @@ def test_a_layer_in_parts_equals_the_definition(monkeypatch, shape, threads, dty
 def test_what_came_to_the_input_by_other_ways_is_added(dialect, shape):
     x, w, _, g = (a.astype(np.float32) for a in layer(shape))
     so_far = x[::-1]
-    alone, *others = matmul.linear_grad_numpy(g, x, w, (True, True, True))
-    dx, *same = getattr(matmul, f"linear_grad_{dialect}")(g, x, w, (True, True, True), so_far)
+    alone, *others = linear.linear_grad_numpy(g, x, w, (True, True, True))
+    dx, *same = getattr(linear, f"linear_grad_{dialect}")(g, x, w, (True, True, True), so_far)
     for ours, expected in zip([dx, *same], [alone + so_far, *others]):
         np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5 * abs(expected).max())
 
@@ -66,8 +66,8 @@ def test_what_came_to_the_input_by_other_ways_is_added(dialect, shape):
 @pytest.mark.parametrize("shape, dtype, error", [("rows", np.float64, 1e-10), ("tiles", np.float32, 1e-2)])
 def test_only_the_gradients_that_are_wanted_are_made(dialect, needs, shape, dtype, error):
     x, w, _, g = (a.astype(dtype) for a in layer(shape))
-    kernel = getattr(matmul, f"linear_grad_{dialect}")
-    for ours, everything, need in zip(kernel(g, x, w, needs), matmul.linear_grad_numpy(g, x, w, (True,) * 3), needs):
+    kernel = getattr(linear, f"linear_grad_{dialect}")
+    for ours, everything, need in zip(kernel(g, x, w, needs), linear.linear_grad_numpy(g, x, w, (True,) * 3), needs):
         assert (ours is not None) == need
         if need:
             np.testing.assert_allclose(ours, everything, atol=error)
@@ -76,7 +76,7 @@ def test_only_the_gradients_that_are_wanted_are_made(dialect, needs, shape, dtyp
 def test_the_same_thread_count_gives_the_same_bits(monkeypatch):
     monkeypatch.setattr(_threads, "_number_of_threads", 2)
     x, w, _, g = (a.astype(np.float32) for a in layer("depth of the weight gradient"))
-    first = matmul.linear_grad_numba(g, x, w, (True, True, True))
+    first = linear.linear_grad_numba(g, x, w, (True, True, True))
     for _ in range(5):
-        again = matmul.linear_grad_numba(g, x, w, (True, True, True))
+        again = linear.linear_grad_numba(g, x, w, (True, True, True))
         assert all((a == b).all() for a, b in zip(first, again))
