@@ -7,7 +7,8 @@ Shapes   x (M, K), W (K, N), b (N,), y and g (M, N)
 
 Many samples, as of a 1x1 convolution, are multiplied in tiles by simd/gemm.py: it reads x where it lies, which BLAS
 copies first, and its sums start from the bias, or from so_far. With fewer samples, the weights too are read where they
-lie, by columns. What fills no tiles is cut into parts for BLAS, as in matmul.py.
+lie: the samples are turned instead, y^T = W^T x^T, and as the left matrix of such a product, whose numbers are taken
+one by one, W and W^T do equally well. What fills no tiles is cut into parts for BLAS, as in matmul.py.
 """
 
 import numpy as np
@@ -16,10 +17,10 @@ from ._memory import aligned, derived, scratch
 from ._numba import jit, numba
 from ._threads import get_num_threads, parallel, shares
 from .arithmetic import sum_positions_numba
-from .matmul import SMALL, multiply
-from .simd.gemm import product
+from .matmul import multiply
+from .simd.gemm import product, rounded
 from .simd.vector import add_rows, transpose_square
-from .turned import fits_squares, turned
+from .turned import fits_squares, turn, turned
 
 if numba is not None:
     from .simd.vector import BYTES, LANES
@@ -38,16 +39,16 @@ def linear_grad_numpy(g, x, w, needs, so_far=None):
     return dx if so_far is None else dx + so_far, x.T @ g if needs[1] else None, g.sum(0) if needs[2] else None
 
 
-# ---------------------------------------------------------------- CPU: in tiles, by columns, or in parts
+# ---------------------------------------------------------------- CPU: in tiles, turned, or in parts
 
 
 def linear_numba(x, w, bias):
-    """A product with a bias, in tiles or in parts."""
+    """A product with a bias."""
     y = aligned((len(x), w.shape[1]), np.result_type(x, w))
     if in_tiles(x, y):
         multiply_in_tiles(x, panels_of(w), y, bias[None])
-    elif in_columns(x, w, y):
-        multiply_columns(x, w, y, bias[None])
+    elif worth_turning(x, w, y):
+        multiply_turned(x, w.T, y, bias[None])
     else:
         multiply([(x, w, y, bias[None])])
     return y
@@ -71,21 +72,23 @@ def linear_grad_numba(g, x, w, needs, so_far=None):
         start = np.zeros((1, len(w)), g.dtype) if so_far is None else np.ascontiguousarray(so_far)
         if in_tiles(g, dx):
             multiply_in_tiles(g, panels_of_turned(w), dx, start)
-        elif in_columns(g, w, dx):
-            multiply_columns(g, turned(w[None, None])[0, 0], dx, start)
+        elif worth_turning(g, w, dx):
+            multiply_turned(g, w, dx, start)
         else:
             parts.append((g, w.T, dx, so_far))
     multiply(parts)
     return dx, dw, db if needs[2] else None
 
 
-# ---------------------------------------------------------------- CPU: many samples, in tiles of the micro-kernel
+# ---------------------------------------------------------------- CPU: in tiles of the micro-kernel
 
 MANY = 1024  # samples, from which on the weights are soon rearranged
-FEW = 64  # samples, from which on whole tiles beat BLAS where nothing is rearranged
+FEW = 64  # samples, from which on tiles beat BLAS where the weights are not rearranged
+ENOUGH = 1 << 20  # multiplications, from which on so few samples are worth a thread
 ROWS = 8  # of the micro-kernel's tile
 BLOCK = 64  # samples whose part of y stays in the core's L1 or L2 cache while all columns pass
 DEPTH = 128  # terms that are summed in registers; so many rows, 2 vectors each, stay in the core's L1 cache
+DEEP = 256  # terms, of turned samples
 WIDE = 128  # columns of a weight gradient, for which half as many rows stay there
 
 
@@ -95,19 +98,20 @@ def in_tiles(x, y, least=MANY):
     return whole and all(a.dtype == np.float32 and a.strides[1] == 4 for a in (x, y))
 
 
-def in_columns(x, w, y):
-    """Whether the same holds for fewer samples, and w lies in order, with enough to do."""
-    return in_tiles(x, y, FEW) and w.flags.c_contiguous and len(x) * w.size > SMALL
-
-
-def multiply_columns(x, w, y, start):
-    """y = x w + start, (M, N) or (1, N), for samples so few that rearranging w would not pay."""
-    parallel(-(-w.shape[1] // (2 * LANES)), share_of_columns, x, w, start, y)
-
-
 def multiply_in_tiles(x, panels, y, start):
-    """The same for the panels of w."""
+    """y = x w + start, (M, N) or (1, N), for the panels of w."""
     parallel(-(-len(x) // BLOCK), share_of_blocks, x, panels, start, y)
+
+
+def worth_turning(x, w, y):
+    """Whether samples are turned, of which there may be few: float32, a sample's numbers in order, enough to do."""
+    whole = len(x) >= FEW and y.shape[1] % ROWS == 0 and x.strides[1] == x.itemsize
+    return whole and x.dtype == w.dtype == np.float32 and len(x) * w.size >= ENOUGH
+
+
+def multiply_turned(x, left, y, start):
+    """y^T = left x^T + start^T: the samples are turned; what they are multiplied by is read through two strides."""
+    parallel(-(-len(x) // LANES), share_of_samples, x, left.ctypes.data, *left.strides, start, y, grain=2)
 
 
 def weight_grad_in_tiles(x, g):
@@ -180,19 +184,28 @@ def share_of_blocks(first, last, x, panels, start, y):
 
 
 @jit
-def share_of_columns(first, last, x, w, start, y):
-    """2 LANES columns of y at a time: the start in every row, to which DEPTH products at a time are added."""
-    for at in range(first * 2 * LANES, min(last * 2 * LANES, y.shape[1]), 2 * LANES):
-        wide = min(2 * LANES, y.shape[1] - at)
-        for i in range(len(x)):
-            numbers = start[min(i, len(start) - 1)]
-            for j in range(at, at + wide):
-                y[i, j] = numbers[j]
-        for k in range(0, len(w), DEPTH):
+def share_of_samples(first, last, x, left, row, step, start, y):
+    """2 LANES samples at a time, which stay in the core's caches while the left matrix passes.
+
+    left: its address; row, step: how many bytes apart its rows and columns lie. Where samples do not fill a vector, the
+    rest of it is worked out with whatever was there, and left behind.
+    """
+    (_, k), n = x.shape, y.shape[1]
+    turned_x, turned_y = np.empty((k, 2 * LANES), np.float32), np.empty((n, 2 * LANES), np.float32)
+    for begin in range(first * LANES, min(last * LANES, len(x)), 2 * LANES):
+        samples = min(2 * LANES, min(last * LANES, len(x)) - begin)
+        turn(x[begin:], 0, samples, turned_x)
+        if len(start) > 1:
+            turn(start[begin:], 0, samples, turned_y)
+        else:
+            for j in range(n):
+                turned_y[j] = start[0, j]
+        for at in range(0, k, DEEP):
             product(
-                x.ctypes.data + 4 * k, x.strides[0], 4, w[k:].ctypes.data + 4 * at, w.strides[0],
-                y.ctypes.data + 4 * at, y.strides[0], len(x), wide, min(DEPTH, len(w) - k), True,
+                left + at * step, row, step, turned_x[at:].ctypes.data, 2 * BYTES, turned_y.ctypes.data,
+                2 * BYTES, n, rounded(samples, LANES), min(DEEP, k - at), True,
             )  # fmt: skip
+        turn(turned_y, 0, n, y[begin : begin + samples])
 
 
 @jit

@@ -26,8 +26,8 @@ def turned(w):
     kh, kw, c, k = w.shape
     result = aligned((kh * kw, k, c), w.dtype)
     strips = -(-c // ROWS)
-    turn = turn_squares if fits_squares(w) else turn_numbers
-    parallel(kh * kw * strips, turn, w.reshape(kh * kw, c, k), strips, result, grain=1 + 2**15 // max(ROWS * k, 1))
+    rows, grain = w.reshape(kh * kw, c, k), 1 + 2**15 // max(ROWS * k, 1)
+    parallel(kh * kw * strips, turn_strips, rows, strips, result, grain=grain)
     return result.reshape(kh, kw, k, c)
 
 
@@ -37,25 +37,27 @@ def fits_squares(w):
 
 
 @jit
-def turn_numbers(first, last, w, strips, result):
-    """result[i] = w[-1 - i]^T of the strips first..last, each ROWS rows of one position, square by square."""
-    _, c, k = w.shape
+def turn_strips(first, last, w, strips, result):
+    """result[i] = w[-1 - i]^T of the strips first..last, each ROWS rows of one position."""
     for task in range(first, last):
-        position, c0 = task // strips, task % strips * ROWS
-        source, target = w[len(w) - 1 - position], result[position]
-        for k0 in range(0, k, 16):
-            for b in range(k0, min(k0 + 16, k)):
-                for a in range(c0, min(c0 + ROWS, c)):
-                    target[b, a] = source[a, b]
+        position, top = task // strips, task % strips * ROWS
+        source = w[len(w) - 1 - position]
+        turn(source, top, min(top + ROWS, len(source)), result[position])
 
 
 @jit
-def turn_squares(first, last, w, strips, result):
-    """The same for channels that are multiples of LANES: a square is transposed in registers."""
-    _, c, k = w.shape
-    for task in range(first, last):
-        position, top = task // strips, task % strips * ROWS
-        source, target = w[len(w) - 1 - position].ctypes.data, result[position].ctypes.data
-        for c0 in range(top, min(top + ROWS, c), LANES):
-            for k0 in range(0, k, LANES):
-                transpose_square(source + 4 * (c0 * k + k0), 4 * k, target + 4 * (k0 * c + c0), 4 * c)
+def turn(source, top, bottom, target):
+    """target[:, top:bottom] = source[top:bottom]^T, as far as target has rows.
+
+    float32 goes square by square through the registers, LANES x LANES numbers each; what is left, number by number.
+    """
+    for i in range(top, bottom, LANES):
+        for j in range(0, len(target), LANES):
+            if source.itemsize == 4 and i + LANES <= bottom and j + LANES <= len(target):
+                transpose_square(
+                    source[i:].ctypes.data + 4 * j, source.strides[0], target[j:].ctypes.data + 4 * i, target.strides[0]
+                )
+            else:
+                for b in range(j, min(j + LANES, len(target))):
+                    for a in range(i, min(i + LANES, bottom)):
+                        target[b, a] = source[a, b]
