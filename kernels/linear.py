@@ -84,12 +84,12 @@ def linear_grad_numba(g, x, w, needs, so_far=None):
 
 MANY = 1024  # samples, from which on the weights are soon rearranged
 FEW = 64  # samples, from which on tiles beat BLAS where the weights are not rearranged
-ENOUGH = 1 << 20  # multiplications, from which on so few samples are worth a thread
+ENOUGH = 1 << 20  # multiplications, from which on turning the samples beats BLAS
 ROWS = 8  # of the micro-kernel's tile
 BLOCK = 64  # samples whose part of y stays in the core's L1 or L2 cache while all columns pass
-DEPTH = 128  # terms that are summed in registers; so many rows, 2 vectors each, stay in the core's L1 cache
-DEEP = 256  # terms, of turned samples
-WIDE = 128  # columns of a weight gradient, for which half as many rows stay there
+DEPTH = 128  # samples of a weight gradient that are summed in registers
+DEEP = 256  # terms of turned samples that are; so many rows, 2 vectors each, stay in the core's L1 cache
+WIDE = 128  # columns of a weight gradient, DEPTH rows of which, or half of them, stay there
 
 
 def in_tiles(x, y, least=MANY):

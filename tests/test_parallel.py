@@ -35,7 +35,7 @@ def test_shrinking_shares_cover_every_task_once_and_end_small(tasks, threads, gr
     assert sizes == sorted(sizes, reverse=True)
     assert min(sizes[:-1], default=grain) >= grain
     assert threads == 1 or grain > 1 or sizes[-1] <= max(1, tasks / (8 * threads))
-    assert len(cut) <= 1 or sizes[0] <= max(grain, tasks / threads)
+    assert sizes[0] == tasks // threads  # an equal share comes first
 
 
 def test_every_task_runs_once():
