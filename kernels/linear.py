@@ -18,7 +18,7 @@ from ._numba import jit, numba
 from ._threads import get_num_threads, parallel, shares
 from .arithmetic import sum_positions_numba
 from .matmul import multiply
-from .simd.gemm import product, rounded
+from .simd.gemm import product, product_from, rounded
 from .simd.vector import add_rows, transpose_square
 from .turned import fits_squares, turn, turned
 
@@ -46,7 +46,7 @@ def linear_numba(x, w, bias):
     """A product with a bias."""
     y = aligned((len(x), w.shape[1]), np.result_type(x, w))
     if in_tiles(x, y):
-        multiply_in_tiles(x, panels_of(w), y, bias[None])
+        multiply_in_tiles(x, panels_of(w), y, np.ascontiguousarray(bias, y.dtype)[None])
     elif worth_turning(x, w, y):
         multiply_turned(x, w.T, y, bias[None])
     else:
@@ -167,19 +167,17 @@ def share_of_turned_panels(first, last, w, panels):
 
 @jit
 def share_of_blocks(first, last, x, panels, start, y):
-    """The start in every row of a block, to which the products are added."""
+    """A block of samples at a time passes all panels; the sums begin with the start, which is one row or a row a
+    sample."""
+    start_row = start.strides[0] if len(start) > 1 else 0
     for begin in range(first * BLOCK, min(last * BLOCK, len(x)), BLOCK):
-        end = min(begin + BLOCK, len(x))
-        for i in range(begin, end):
-            row, numbers = y[i], start[min(i, len(start) - 1)]
-            for j in range(len(row)):
-                row[j] = numbers[j]
+        rows = min(begin + BLOCK, len(x)) - begin
         for panel in range(len(panels)):
             at = panel * 2 * LANES
-            product(
+            product_from(
+                start.ctypes.data + begin * start_row + 4 * at, start_row,
                 x[begin:].ctypes.data, x.strides[0], 4, panels[panel].ctypes.data, 2 * BYTES,
-                y[begin:].ctypes.data + 4 * at, y.strides[0], end - begin, min(2 * LANES, y.shape[1] - at), x.shape[1],
-                True,
+                y[begin:].ctypes.data + 4 * at, y.strides[0], rows, min(2 * LANES, y.shape[1] - at), x.shape[1],
             )  # fmt: skip
 
 

@@ -62,6 +62,15 @@ def test_what_came_to_the_input_by_other_ways_is_added(dialect, shape):
         np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5 * abs(expected).max())
 
 
+@pytest.mark.parametrize("shape", [shape for shape in SHAPES if shape != "no inputs"])
+def test_a_bias_may_be_a_view(shape):
+    """Tiles read it where it lies, so it must be laid out first."""
+    x, w, b, _ = (a.astype(np.float32) for a in layer(shape))
+    expected = linear.linear_numpy(x, w, b[::-1])
+    ours = linear.linear_numba(x, w, b[::-1])
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-5 * abs(expected).max())
+
+
 @pytest.mark.parametrize("dialect", ["numpy", "numba"])
 @pytest.mark.parametrize("needs", [(True, False, False), (False, True, False), (False, False, True), (False,) * 3])
 @pytest.mark.parametrize("shape, dtype, error", [("rows", np.float64, 1e-10), ("tiles", np.float32, 1e-2)])

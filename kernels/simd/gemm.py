@@ -26,17 +26,18 @@ if numba is not None:
     from .vector import BYTES, LANES
 
 
-def _tile(rows, columns, accumulate):
-    """A recipe for one tile of C, of so many rows x vectors of columns; `accumulate` adds to what is there."""
+def _tile(rows, columns, started):
+    """A recipe for one tile of C, of so many rows x vectors of columns; if `started`, the sums begin with `start`."""
 
     @vectors
-    def tile(v, a, a_row, a_step, b, b_row, c, c_row, depth):
-        a_rows, c_rows = [a], [c]
+    def tile(v, start, start_row, a, a_row, a_step, b, b_row, c, c_row, depth):
+        a_rows, c_rows, start_rows = [a], [c], [start]
         for _ in range(1, rows):
             a_rows.append(v.at(a_rows[-1], a_row))
             c_rows.append(v.at(c_rows[-1], c_row))
-        places = [v.at(row, BYTES * j) for row in c_rows for j in range(columns)]
-        sums = [v.load(place) if accumulate else v.constant(0) for place in places]
+            start_rows.append(v.at(start_rows[-1], start_row))
+        starts = [v.at(row, BYTES * j) for row in start_rows for j in range(columns)]
+        sums = [v.load(place) if started else v.constant(0) for place in starts]
 
         def one_step(k, sums):
             across, down = v.builder.mul(k, a_step), v.at(b, v.builder.mul(k, b_row))
@@ -47,6 +48,7 @@ def _tile(rows, columns, accumulate):
                 following += [v.fma(number, row_of_b[j], sums[i * columns + j]) for j in range(columns)]
             return following
 
+        places = [v.at(row, BYTES * j) for row in c_rows for j in range(columns)]
         for total, place in zip(v.loop(depth, sums, one_step), places):
             v.store(total, place)
 
@@ -54,24 +56,30 @@ def _tile(rows, columns, accumulate):
 
 
 tile_8x2, tile_8x1 = _tile(8, 2, False), _tile(8, 1, False)
-add_tile_8x2, add_tile_8x1 = _tile(8, 2, True), _tile(8, 1, True)
+started_tile_8x2, started_tile_8x1 = _tile(8, 2, True), _tile(8, 1, True)
 
 
 @jit
 def product(a, a_row, a_step, b, b_row, c, c_row, m, n, depth, accumulate):
     """C (m, n) = A B, or C += A B. Addresses, and strides in bytes; m a multiple of 8, n of LANES, depth >= 1."""
+    product_from(c if accumulate else 0, c_row, a, a_row, a_step, b, b_row, c, c_row, m, n, depth)
+
+
+@jit
+def product_from(start, start_row, a, a_row, a_step, b, b_row, c, c_row, m, n, depth):
+    """C = start + A B, where start is an address too, or 0 for none; with start_row 0 its one row serves all of C's."""
     for j in range(0, n * 4, 2 * BYTES):
         for i in range(0, m, 8):
-            tile_of_a, tile_of_c = a + i * a_row, c + i * c_row + j
+            s, at, to = start + i * start_row + j, a + i * a_row, c + i * c_row + j
             if n * 4 - j >= 2 * BYTES:
-                if accumulate:
-                    add_tile_8x2(tile_of_a, a_row, a_step, b + j, b_row, tile_of_c, c_row, depth)
+                if start:
+                    started_tile_8x2(s, start_row, at, a_row, a_step, b + j, b_row, to, c_row, depth)
                 else:
-                    tile_8x2(tile_of_a, a_row, a_step, b + j, b_row, tile_of_c, c_row, depth)
-            elif accumulate:
-                add_tile_8x1(tile_of_a, a_row, a_step, b + j, b_row, tile_of_c, c_row, depth)
+                    tile_8x2(s, start_row, at, a_row, a_step, b + j, b_row, to, c_row, depth)
+            elif start:
+                started_tile_8x1(s, start_row, at, a_row, a_step, b + j, b_row, to, c_row, depth)
             else:
-                tile_8x1(tile_of_a, a_row, a_step, b + j, b_row, tile_of_c, c_row, depth)
+                tile_8x1(s, start_row, at, a_row, a_step, b + j, b_row, to, c_row, depth)
 
 
 # ---------------------------------------------------------------- matrices of any size, for use inside a kernel
