@@ -61,7 +61,7 @@ def linear_grad_numba(g, x, w, needs, so_far=None):
     """
     dx, dw, db, parts = None, None, None, []
     if needs[1] and in_tiles(x, g, FEW) and x.shape[1] % ROWS == 0:
-        dw, db = weight_grad_in_tiles(x, g)
+        dw, db = weight_grad_in_tiles(x, g, needs[2])
     elif needs[1]:
         dw = aligned((x.shape[1], g.shape[1]), g.dtype)
         parts.append((x.T, g, dw, None))
@@ -77,7 +77,7 @@ def linear_grad_numba(g, x, w, needs, so_far=None):
         else:
             parts.append((g, w.T, dx, so_far))
     multiply(parts)
-    return dx, dw, db if needs[2] else None
+    return dx, dw, db
 
 
 # ---------------------------------------------------------------- CPU: in tiles of the micro-kernel
@@ -114,7 +114,7 @@ def multiply_turned(x, left, y, start):
     parallel(-(-len(x) // LANES), share_of_samples, x, left.ctypes.data, *left.strides, start, y, grain=2)
 
 
-def weight_grad_in_tiles(x, g):
+def weight_grad_in_tiles(x, g, with_db):
     """dw, and db on the way. A thread takes some rows of dw; of many samples, a piece, and the pieces are added."""
     (m, c), n, threads = x.shape, g.shape[1], get_num_threads()
     if m >= MANY:
@@ -122,10 +122,13 @@ def weight_grad_in_tiles(x, g):
     else:
         pieces = [(0, m, ROWS * top, ROWS * bottom) for top, bottom in shares(c // ROWS, threads)]
     sums = aligned((len(pieces) if m >= MANY else 1, c, n), np.float32)
-    db = np.zeros((len(sums), n), np.float32)
+    db = np.zeros((len(sums), n if with_db else 0), np.float32)
     depth = DEPTH // 2 if m >= MANY and n > WIDE // 2 else DEPTH
     parallel(len(pieces), share_of_weight_grad, np.array(pieces), x, g, sums, db, depth)
-    return (sums.sum(axis=0), db.sum(axis=0)) if len(sums) > 1 else (sums[0], db[0])
+    for array in (sums, db):
+        for piece in array[1:]:
+            array[0] += piece
+    return sums[0], db[0] if with_db else None
 
 
 def panels_of(w):
@@ -219,7 +222,7 @@ def share_of_weight_grad(first, last, pieces, x, g, sums, db, depth):
             samples = min(depth, stop - begin)
             for at in range(0, g.shape[1], WIDE):
                 end, source = min(at + WIDE, g.shape[1]), g[begin:].ctypes.data
-                for column in range(at, end if top == 0 else at, LANES):
+                for column in range(at, min(end, len(total)) if top == 0 else at, LANES):
                     add_rows(source + 4 * column, g.strides[0], samples, total[column:].ctypes.data)
                 for row in range(top, bottom, 2 * ROWS):
                     product(
