@@ -21,10 +21,13 @@ Source: Baydin et al., Automatic Differentiation in Machine Learning: a Survey, 
 
 from contextlib import contextmanager
 from contextvars import ContextVar
+from itertools import count
+from operator import attrgetter
 
 from .tensor import Tensor, as_tensors, cotangent
 
 _recording = ContextVar("recording", default=True)
+_numbers = count()  # of the operations that are recorded, in the order in which they run
 
 
 class NoDerivative(RuntimeError):
@@ -65,9 +68,11 @@ class Operation:
 
     def __call__(self, *inputs):
         inputs = as_tensors(type(self).__name__, inputs)
-        result = Tensor(self.forward(*[x.data for x in inputs]))
-        self.shapes = [x.shape for x in inputs]
-        if is_recording() and any(x.requires_grad for x in inputs):
+        arrays = [x.data for x in inputs]
+        result = Tensor(self.forward(*arrays))
+        self.shapes = [array.shape for array in arrays]
+        if is_recording() and any([x.requires_grad for x in inputs]):
+            self.number = next(_numbers)
             self.parents = [node(x) if x.requires_grad else None for x in inputs]
             self.inputs = inputs if self.keeps_inputs else ()
             self.versions = [x.version for x in self.inputs]
@@ -89,11 +94,11 @@ class Operation:
     def gradients(self, g, needs):
         """Gradients with respect to the inputs, checked for the mistakes that would stay silent."""
         name = type(self).__name__
-        for i, (x, version) in enumerate(zip(self.inputs, self.versions)):
-            if x.version != version:
+        for i, x in enumerate(self.inputs):
+            if x.version != self.versions[i]:
                 raise RuntimeError(
                     f"input {i} of {name} (shape {x.shape}) was changed in place after it was used "
-                    f"(version {x.version}, recorded {version}): compute the result again before backward"
+                    f"(version {x.version}, recorded {self.versions[i]}): compute the result again before backward"
                 )
         grads = self.backward(g, needs, *self.inputs)
         grads = grads if isinstance(grads, (tuple, list)) else (grads,)
@@ -145,24 +150,23 @@ def topological_order(outputs, targets):
     """The operations between outputs and targets, each before the ones that made its inputs; and the ids of all
     nodes on the way. Branches that reach no target are left out: what nobody asked for is not computed.
 
-    Depth first, iterative (a chain of 10,000 would meet Python's recursion limit), first inputs first: so going back
-    they come last, and find there what came to the same node by a shorter way.
+    What made an operation's inputs ran before it did: the last to run comes first, and the order is topological.
     """
-    order, seen, stack = [], set(), [(n, False) for n in outputs]
+    reached, stack = {}, list(outputs)
     while stack:
-        n, parents_done = stack.pop()
-        if parents_done:
-            order.append(n)
-        elif id(n) not in seen:
-            seen.add(id(n))
-            stack.append((n, True))
-            stack.extend((p, False) for p in reversed(parents_of(n)))
+        n = stack.pop()
+        if id(n) not in reached:
+            reached[id(n)] = n
+            stack += parents_of(n)
+    order = sorted([n for n in reached.values() if isinstance(n, Operation)], key=attrgetter("number"))
+    if targets is None:
+        return order[::-1], reached.keys()
 
-    wanted, on_the_way = {id(t) for t in targets or ()}, set()
+    on_the_way = {id(t) for t in targets}
     for n in order:  # parents come first
-        if targets is None or id(n) in wanted or any(id(p) in on_the_way for p in parents_of(n)):
+        if any(id(p) in on_the_way for p in parents_of(n)):
             on_the_way.add(id(n))
-    return [n for n in reversed(order) if isinstance(n, Operation) and id(n) in on_the_way], on_the_way
+    return [n for n in reversed(order) if id(n) in on_the_way], on_the_way
 
 
 def parents_of(n):

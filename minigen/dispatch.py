@@ -80,10 +80,9 @@ def kernel(name, dialect):
 
 def _dialect(name, args):
     """Looking for an attribute that is missing takes long, so NumPy's arrays, which most are, are not asked for it."""
-    others = [a for a in args if type(a) is not np.ndarray]
     forced = _forced.get()
     forced = forced(name) if callable(forced) else forced
-    on_gpu = any(hasattr(a, "__cuda_array_interface__") for a in others)
+    on_gpu = any([hasattr(a, "__cuda_array_interface__") for a in args if type(a) is not np.ndarray])
     if forced and on_gpu != (forced == "cuda") and (on_gpu or any(isinstance(a, np.ndarray) for a in args)):
         raise TypeError(f"use_kernels({forced!r}) does not fit arrays {'on the GPU' if on_gpu else 'of NumPy'}")
     return forced or ("cuda" if on_gpu else "numba" if _numba_installed() else "numpy")

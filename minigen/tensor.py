@@ -165,27 +165,29 @@ class Tensor:
 
 def as_tensors(name, inputs):
     """Wrap arrays and Python numbers; refuse to mix devices or float types, which would hide a copy or a cast."""
-    first = next((x for x in inputs if isinstance(x, Tensor)), None)
-    if first is None:
-        first = next((Tensor(x) for x in inputs if hasattr(x, "dtype") and getattr(x, "ndim", 0)), None)
-    tensors = []
+    inputs = list(inputs)
+    if not all([isinstance(x, Tensor) for x in inputs]):
+        like = next((x.data for x in inputs if isinstance(x, Tensor)), None)
+        like = next((x for x in inputs if getattr(x, "ndim", 0)), np.empty(0, np.float32)) if like is None else like
+        inputs = [as_tensor(x, like) for x in inputs]
+    first = inputs[0].data if inputs else None
     for i, x in enumerate(inputs):
-        if not isinstance(x, Tensor):
-            if isinstance(x, (bool, int, float, np.generic)):
-                like = first.data if first is not None else np.empty(0, np.float32)
-                x = device_of(like).xp.asarray(x, dtype=like.dtype)
-            x = Tensor(x)
-        if first is not None and x is not first:
-            if x.dtype != first.dtype:
-                raise TypeError(
-                    f"{name}: input {i} is {x.dtype} but another input is {first.dtype}; convert one with .astype"
-                )
-            if type(x.data) is not type(first.data) and x.device != first.device:
-                raise TypeError(
-                    f"{name}: input {i} is on {x.device} but another input is on {first.device}; move one with .to"
-                )
-        tensors.append(x)
-    return tensors
+        if x.data.dtype != first.dtype:
+            raise TypeError(
+                f"{name}: input {i} is {x.dtype} but another input is {first.dtype}; convert one with .astype"
+            )
+        if type(x.data) is not type(first) and x.device != inputs[0].device:
+            raise TypeError(
+                f"{name}: input {i} is on {x.device} but another input is on {inputs[0].device}; move one with .to"
+            )
+    return inputs
+
+
+def as_tensor(x, like):
+    """A Tensor as it is, an array wrapped, a Python number in the dtype and on the device of the array `like`."""
+    if isinstance(x, Tensor):
+        return x
+    return Tensor(device_of(like).xp.asarray(x, dtype=like.dtype) if isinstance(x, NUMBERS) else x)
 
 
 def cotangent(y, g):
@@ -208,6 +210,7 @@ def _default_dtype(data):
     return np.float32 if np.asarray(data).dtype.kind == "f" else None
 
 
+NUMBERS = (bool, int, float, np.generic)
 _REFLECTED = {
     np.add: "__radd__", np.subtract: "__rsub__", np.multiply: "__rmul__", np.true_divide: "__rtruediv__",
     np.matmul: "__rmatmul__",

@@ -69,6 +69,8 @@ def along_axis(operation, x, axis):
     """Apply an operation on last axes along another one: exchange the two, apply, exchange back."""
     (x,) = as_tensors(type(operation).__name__, (x,))
     (axis,) = normal_axes(x, axis)
+    if axis == x.ndim - 1:
+        return operation(x)
     axes = list(range(x.ndim))
     axes[axis], axes[-1] = axes[-1], axes[axis]
-    return operation(x) if axis == x.ndim - 1 else transpose(operation(transpose(x, axes)), axes)
+    return transpose(operation(transpose(x, axes)), axes)
