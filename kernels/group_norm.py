@@ -28,6 +28,7 @@ from ._numba import jit
 from ._threads import parallel
 from ._versions import check_shapes, choose, float32_only, floats, pack
 from .activation import silu_grad_numpy, silu_numpy
+from .simd.prefetch import will_read, will_write
 from .simd.transcendental import exp
 
 # ---------------------------------------------------------------- NumPy: the definition
@@ -82,6 +83,7 @@ def _standardise(x, mu, rstd):
 WIDTH = 256
 BLOCK = 32  # rows that are summed in x's own precision, before that sum is added to the others in float64
 GRAIN = 1 << 14  # numbers that are worth a share
+AHEAD = 6  # rows that are asked for before they are needed
 SPARSE = 16  # one row in so many is read for the first guess of the mean
 
 
@@ -145,6 +147,7 @@ def deviation_sums(numbers, every, centre, total, square):
         part[:] = 0
         part_square[:] = 0
         for at in range(start, min(start + BLOCK * step, len(numbers)), step):
+            will_read(numbers, at + AHEAD * step, at + AHEAD * step + width)
             row = numbers[at : at + width]
             count += len(row)
             for k in range(len(row)):
@@ -192,6 +195,7 @@ def normalise(x, centre, scale, beta, silu, y):
     """y = z or silu(z), z = (x - centre) scale + beta."""
     one = x.dtype.type(1)  # a plain 1 would lift float32 to float64
     for at in range(0, len(x), max(len(centre), 1)):
+        will_write(y, at + AHEAD * len(centre), at + (AHEAD + 1) * len(centre))
         row, result = x[at : at + len(centre)], y[at : at + len(centre)]
         if silu:
             for k in range(len(row)):
@@ -244,6 +248,8 @@ def through_silu(dy, x, centre, scale, beta, dz):
     """dz = dy s (1 + z (1 - s)), z as in `normalise`."""
     one = x.dtype.type(1)
     for at in range(0, len(x), max(len(centre), 1)):
+        for numbers in (dy, x):
+            will_read(numbers, at + AHEAD * len(centre), at + (AHEAD + 1) * len(centre))
         g, row, result = dy[at : at + len(centre)], x[at : at + len(centre)], dz[at : at + len(centre)]
         for k in range(len(row)):
             z = (row[k] - centre[k]) * scale[k] + beta[k]
@@ -275,6 +281,7 @@ def product_sums(dz, x, centre, total, product):
 def project_out(dz, x, centre, scale, a, b, dx, so_far=None):
     """dx = scale dz - a - b (x - centre), what is left without the parts along 1 and xhat; plus so_far's one row."""
     for at in range(0, len(x), max(len(centre), 1)):
+        will_write(dx, at + AHEAD * len(centre), at + (AHEAD + 1) * len(centre))
         g, row, result = dz[at : at + len(centre)], x[at : at + len(centre)], dx[at : at + len(centre)]
         if so_far is not None and len(so_far):
             more = so_far[0, at : at + len(centre)]

@@ -23,7 +23,8 @@ import numpy as np
 from ._memory import aligned, scratch
 from ._numba import jit, numba
 from ._threads import get_num_threads, parallel, shares
-from .simd.indirect import ROWS, fetch, over_pixels_1, over_pixels_2, over_taps_1, over_taps_2
+from .simd.indirect import ROWS, over_pixels_1, over_pixels_2, over_taps_1, over_taps_2
+from .simd.prefetch import fetch
 from .turned import turned
 
 if numba is not None:

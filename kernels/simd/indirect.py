@@ -82,9 +82,3 @@ def _over_pixels(columns):
 
 over_taps_2, over_taps_1 = _over_taps(2), _over_taps(1)
 over_pixels_2, over_pixels_1 = _over_pixels(2), _over_pixels(1)
-
-
-@vectors
-def fetch(v, address):
-    """Have a cache line brought that will be read soon."""
-    v.prefetch(address)

@@ -88,14 +88,14 @@ class Emitter:
         """An integer from memory: an address in a table."""
         return self.builder.load(self.builder.inttoptr(address, ir.PointerType(INT)))
 
-    def prefetch(self, address):
-        """Ask for the cache line at an address that will be read soon."""
+    def prefetch(self, address, to_write=False):
+        """Ask for the cache line at an address that will be read soon, or written."""
         byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
         name = "llvm.prefetch.p0i8"
         function = self.builder.module.globals.get(name) or ir.Function(self.builder.module, kind, name)
         self.builder.call(
-            function, [self.builder.inttoptr(address, byte), *(ir.Constant(number, n) for n in (0, 3, 1))]
+            function, [self.builder.inttoptr(address, byte), *(ir.Constant(number, n) for n in (int(to_write), 3, 1))]
         )
 
     def store(self, vector, address):
