@@ -82,7 +82,7 @@ CHECKER = [
 
 OPERATIONS = [
     Mutant("mean in place of the broadcast sum", "minigen/ops/elementwise.py",
-           "return g.sum(tuple(range(extra)) + stretched)", "return g.mean(tuple(range(extra)) + stretched)",
+           "g = g.sum(tuple(range(extra)) + stretched)", "g = g.mean(tuple(range(extra)) + stretched)",
            "test_ops.py::test_gradient_order_1[add]"),
     Mutant("sign of the subtrahend", "minigen/ops/elementwise.py",
            "-sum_to(g, self.shapes[1])", "sum_to(g, self.shapes[1])",

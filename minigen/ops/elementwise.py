@@ -235,7 +235,8 @@ def sum_to(g, shape):
         return g
     extra = g.ndim - len(shape)
     stretched = tuple(i + extra for i, n in enumerate(shape) if n == 1 and g.shape[i + extra] != 1)
-    return g.sum(tuple(range(extra)) + stretched).reshape(shape)
+    g = g.sum(tuple(range(extra)) + stretched)
+    return g if g.shape == tuple(shape) else g.reshape(shape)
 
 
 def add(a, b):
