@@ -22,7 +22,6 @@ Source: Baydin et al., Automatic Differentiation in Machine Learning: a Survey, 
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
-from operator import attrgetter
 
 from .tensor import Tensor, as_tensors, cotangent
 
@@ -68,9 +67,8 @@ class Operation:
 
     def __call__(self, *inputs):
         inputs = as_tensors(type(self).__name__, inputs)
-        arrays = [x.data for x in inputs]
-        result = Tensor(self.forward(*arrays))
-        self.shapes = [array.shape for array in arrays]
+        result = Tensor(self.forward(*[x.data for x in inputs]))
+        self.shapes = [x.shape for x in inputs]
         if is_recording() and any([x.requires_grad for x in inputs]):
             self.number = next(_numbers)
             self.parents = [node(x) if x.requires_grad else None for x in inputs]
@@ -149,7 +147,6 @@ def node(x):
 def topological_order(outputs, targets):
     """The operations between outputs and targets, each before the ones that made its inputs; and the ids of all
     nodes on the way. Branches that reach no target are left out: what nobody asked for is not computed.
-
     What made an operation's inputs ran before it did: the last to run comes first, and the order is topological.
     """
     reached, stack = {}, list(outputs)
@@ -158,10 +155,9 @@ def topological_order(outputs, targets):
         if id(n) not in reached:
             reached[id(n)] = n
             stack += parents_of(n)
-    order = sorted([n for n in reached.values() if isinstance(n, Operation)], key=attrgetter("number"))
+    order = sorted([n for n in reached.values() if isinstance(n, Operation)], key=lambda n: n.number)
     if targets is None:
         return order[::-1], reached.keys()
-
     on_the_way = {id(t) for t in targets}
     for n in order:  # parents come first
         if any(id(p) in on_the_way for p in parents_of(n)):

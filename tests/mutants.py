@@ -53,7 +53,7 @@ TAPE = [
            "if x.data.dtype != first.dtype:", "if False:",
            "test_tape.py::test_float_types_do_not_mix"),
     Mutant("the order of visits is not topological", "minigen/autograd.py",
-           "key=attrgetter(\"number\")", "key=lambda n: -len(parents_of(n))",
+           "key=lambda n: n.number", "key=lambda n: -len(parents_of(n))",
            "test_tape.py::test_diamond_sums_both_paths_before_it_goes_on"),
     Mutant("use_kernels does not force", "minigen/dispatch.py",
            "return forced or (", "return (",
