@@ -118,18 +118,15 @@ CHEAP = 1 << 17  # of a function without
 def over_elements(loop, outputs=1, grain=GRAIN):
     """A kernel of any arrays of one shape, then scalars: runs loop(*arrays, *scalars, *new) on each thread's share.
 
-    new: `outputs` arrays like the first. A share arrives as vectors of its own that begin at 0: were it told by
-    two indices, the compiler would have to allow for negative ones, which count from the end, and fetch one by one.
+    new: `outputs` arrays like the first. A share arrives as vectors of its own that begin at 0 (`parallel` sees to it):
+    were it told by two indices, the compiler would have to allow for negative ones, which count from the end, and fetch
+    one by one.
     """
 
     def kernel(*given):
         new = [aligned(given[0].shape, given[0].dtype) for _ in range(outputs)]
         flat = [a.reshape(-1) if isinstance(a, np.ndarray) else a for a in (*given, *new)]
-
-        def share(first, last):
-            loop(*[a[first:last] if isinstance(a, np.ndarray) else a for a in flat])
-
-        parallel(given[0].size, share, grain=grain)
+        parallel(given[0].size, loop, *flat, grain=grain)
         return new[0] if outputs == 1 else tuple(new)
 
     return kernel

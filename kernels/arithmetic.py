@@ -54,7 +54,7 @@ def contiguous_numpy(x):
 def add_numba(a, b):
     """The arrays as flat vectors, of which each thread takes a stretch."""
     y = aligned(a.shape, np.result_type(a, b))
-    parallel(a.size, share_of_sum, a.reshape(-1), b.reshape(-1), y.reshape(-1), grain=GRAIN)
+    parallel(a.size, sum_loop, a.reshape(-1), b.reshape(-1), y.reshape(-1), grain=GRAIN)
     return y
 
 
@@ -68,16 +68,20 @@ def sum_positions_numba(x):
 
 
 def concatenate_numba(*arrays):
-    """A thread joins some of the rows."""
-    y = aligned((len(arrays[0]), sum(a.shape[1] for a in arrays)), np.result_type(*arrays))
-    parallel(len(y), share_of_joining, arrays, y, grain=1 + GRAIN // max(y.shape[1], 1))
+    """One array after the other; a thread copies some of the rows."""
+    y, at = aligned((len(arrays[0]), sum(a.shape[1] for a in arrays)), np.result_type(*arrays)), 0
+    for a in arrays:
+        parallel(len(y), copy_columns, a, 0, y, at, a.shape[1], grain=1 + GRAIN // max(a.shape[1], 1))
+        at += a.shape[1]
     return y
 
 
 def split_numba(x, widths):
-    """A thread takes some of the rows apart."""
-    arrays = tuple(aligned((len(x), width), x.dtype) for width in widths)
-    parallel(len(x), share_of_splitting, x, arrays, grain=1 + GRAIN // max(x.shape[1], 1))
+    """The same the other way round."""
+    arrays, at = tuple(aligned((len(x), width), x.dtype) for width in widths), 0
+    for a in arrays:
+        parallel(len(x), copy_columns, x, at, a, 0, a.shape[1], grain=1 + GRAIN // max(a.shape[1], 1))
+        at += a.shape[1]
     return arrays
 
 
@@ -92,22 +96,10 @@ def share_of_copy(first, last, x, y):
     np.copyto(y[first:last], x[first:last])
 
 
-def share_of_sum(first, last, a, b, y):
-    np.add(a[first:last], b[first:last], out=y[first:last])
-
-
-def share_of_joining(first, last, arrays, y):
-    at = 0
-    for a in arrays:
-        copy_columns(first, last, a, 0, y, at, a.shape[1])
-        at += a.shape[1]
-
-
-def share_of_splitting(first, last, x, arrays):
-    at = 0
-    for a in arrays:
-        copy_columns(first, last, x, at, a, 0, a.shape[1])
-        at += a.shape[1]
+@jit
+def sum_loop(a, b, y):
+    for i in range(len(a)):
+        y[i] = a[i] + b[i]
 
 
 @jit

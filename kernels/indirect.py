@@ -70,7 +70,12 @@ def indirect_weight_grad_numba(x, dy, window, stride, padding, dilation):
     pieces = np.array(shares(-(-pixels // PIXELS), get_num_threads()))
     shape = len(pieces), len(taps), -(-k // (2 * LANES)), -(-c // ROWS), ROWS, 2 * LANES
     sums = scratch("sums", shape, np.float32)
-    parallel(len(pieces), share_of_pixels, pieces, x, dy, np.array(taps), stride, sums)
+    threads = get_num_threads()
+    places, corners = (scratch(name, (threads, 3, PIXELS), np.int64) for name in ("places", "corners"))
+    entries = scratch("entries", (threads, PIXELS, 2), np.int64)
+    panels = scratch("panels", (threads, shape[2], PIXELS, 2 * LANES), np.float32)
+    given = pieces, x, dy, np.array(taps), stride, sums, places, corners, entries, panels
+    parallel(len(pieces), pixels_over_taps, *given)
     dw = aligned((len(taps), c, k), np.float32)
     parallel(len(taps) * c, collect_rows, sums, dw, grain=1 + 2**14 // k)
     return dw.reshape(*window, c, k)
@@ -92,26 +97,13 @@ def over_taps(source, w, taps, bias, target, grid, start, target_step, source_st
     bias = np.zeros((1, k), np.float32) if bias is None else bias.reshape(-1, k)
     taps = np.array(taps, np.int64).reshape(-1, 3)
     zeros = np.zeros(source.shape[3], np.float32)
-    tiles = -(-len(source) * grid[0] * grid[1] // ROWS)
-    geometry = grid, start, target_step, source_step
-    parallel(tiles, share_of_tiles, source, w, taps, bias, target, *geometry, zeros, grain=4)
-
-
-def share_of_tiles(first, last, source, w, taps, *others):
-    places, corners = (scratch(name, (3, TILES * ROWS), np.int64) for name in ("places", "corners"))
-    ends = scratch("ends", (2, TILES, ROWS), np.int64)
-    entries = scratch("entries", (TILES, max(len(taps), 1), 1 + ROWS), np.int64)
-    counts = scratch("counts", (TILES,), np.int64)
-    tiles_over_taps(first, last, source, w, taps, *others, places, corners, ends, entries, counts)
-
-
-def share_of_pixels(first, last, pieces, x, dy, taps, stride, sums):
-    places, corners = (scratch(name, (3, PIXELS), np.int64) for name in ("places", "corners"))
-    entries = scratch("entries", (PIXELS, 2), np.int64)
-    panels = scratch("panels", (sums.shape[2], PIXELS, 2 * LANES), np.float32)
-    for piece in range(first, last):
-        sums[piece] = 0
-        pixels_over_taps(*pieces[piece], x, dy, taps, stride, sums[piece], places, corners, entries, panels)
+    tiles, threads = -(-len(source) * grid[0] * grid[1] // ROWS), get_num_threads()
+    places, corners = (scratch(name, (threads, 3, TILES * ROWS), np.int64) for name in ("places", "corners"))
+    ends = scratch("ends", (threads, 2, TILES, ROWS), np.int64)
+    entries = scratch("entries", (threads, TILES, max(len(taps), 1), 1 + ROWS), np.int64)
+    counts = scratch("counts", (threads, TILES), np.int64)
+    given = source, w, taps, bias, target, grid, start, target_step, source_step, zeros
+    parallel(tiles, tiles_over_taps, *given, places, corners, ends, entries, counts, grain=4)
 
 
 @jit
@@ -136,10 +128,14 @@ def pack_tap(first, last, w, result):
 
 @jit
 def tiles_over_taps(
-    first, last, source, w, taps, bias, target, grid, start, target_step, source_step, zeros,
+    me, first, last, source, w, taps, bias, target, grid, start, target_step, source_step, zeros,
     places, corners, ends, entries, counts,
 ):  # fmt: skip
-    """The tiles first..last: tables of some of them, then their products, panel by panel of w."""
+    """The tiles first..last: tables of some of them, then their products, panel by panel of w.
+
+    places, corners, ends, entries, counts: scratch, a part a thread.
+    """
+    places, corners, ends, entries, counts = places[me], corners[me], ends[me], entries[me], counts[me]
     c, k = source.shape[3], target.shape[3]
     vectors = (k + LANES - 1) // LANES
     for begin in range(first, last, TILES):
@@ -223,27 +219,38 @@ def list_taps(address, line, column, image, taps, tap_bytes, zeros, entries):
 
 
 @jit
-def pixels_over_taps(first, last, x, dy, taps, stride, sums, places, corners, entries, panels):
-    """sums += the products of the blocks first..last, PIXELS pixels each."""
+def pixels_over_taps(me, first, last, pieces, x, dy, taps, stride, sums, places, corners, entries, panels):
+    """sums[piece] = the products of the pieces first..last, each a run of blocks of PIXELS pixels.
+
+    places, corners, entries, panels: scratch, a part a thread.
+    """
+    for piece in range(first, last):
+        sums[piece] = 0
+        for block in range(pieces[piece, 0], pieces[piece, 1]):
+            block_over_taps(block, x, dy, taps, stride, sums[piece], places[me], corners[me], entries[me], panels[me])
+
+
+@jit
+def block_over_taps(block, x, dy, taps, stride, sums, places, corners, entries, panels):
+    """sums += the products of one block."""
     c, k = x.shape[3], dy.shape[3]
     grid, vectors = dy.shape[1:3], (k + LANES - 1) // LANES
-    for block in range(first, last):
-        pixels = min(PIXELS, len(dy) * grid[0] * grid[1] - block * PIXELS)
-        list_places(block * PIXELS, pixels, len(dy), grid, places)
-        copy_to_panels(dy, places, pixels, panels)
-        locate(places, pixels, x, (0, 0), stride, corners)
-        for t in range(len(taps)):
-            count = list_pixels(corners, pixels, x, taps[t, 0], taps[t, 1], panels[0], entries)
-            if count == 0:
-                continue
-            for panel in range(len(panels)):
-                b_at = panels[panel].ctypes.data - panels.ctypes.data
-                for i in range(sums.shape[2]):
-                    given = entries.ctypes.data, count, 4 * min(i * ROWS, c - ROWS), b_at, sums[t, panel, i].ctypes.data
-                    if 2 * panel + 1 < vectors:
-                        over_pixels_2(*given)
-                    else:
-                        over_pixels_1(*given)
+    pixels = min(PIXELS, len(dy) * grid[0] * grid[1] - block * PIXELS)
+    list_places(block * PIXELS, pixels, len(dy), grid, places)
+    copy_to_panels(dy, places, pixels, panels)
+    locate(places, pixels, x, (0, 0), stride, corners)
+    for t in range(len(taps)):
+        count = list_pixels(corners, pixels, x, taps[t, 0], taps[t, 1], panels[0], entries)
+        if count == 0:
+            continue
+        for panel in range(len(panels)):
+            b_at = panels[panel].ctypes.data - panels.ctypes.data
+            for i in range(sums.shape[2]):
+                given = entries.ctypes.data, count, 4 * min(i * ROWS, c - ROWS), b_at, sums[t, panel, i].ctypes.data
+                if 2 * panel + 1 < vectors:
+                    over_pixels_2(*given)
+                else:
+                    over_pixels_1(*given)
 
 
 @jit

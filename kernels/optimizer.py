@@ -31,8 +31,11 @@ import numpy as np
 
 from ._cuda import C_NAMES, blocks, empty, i32, launch
 from ._cuda_elements import THREADS, fitting, over
-from ._numba import jit
+from ._numba import jit, numba
 from ._threads import parallel
+
+if numba is not None:
+    from ._calls import pointer
 
 
 def check_vectors(written, **read):
@@ -115,102 +118,110 @@ PIECE = 1 << 17  # elements a sum: pieces, not threads, set the order of adding,
 def sgd_step_numba(p, gradients, b, scale, lr, momentum, decay):
     """One pass over p, b and the gradient."""
     check_vectors({"p": p, "b": b}, g=gradients)
-    over_pieces(gradients, sgd_elements, p, b, *map(p.dtype.type, (scale, lr, momentum, decay)))
+    over_pieces(gradients, p.dtype, sgd_pieces, p, b, *map(p.dtype.type, (scale, lr, momentum, decay)))
 
 
 def rmsprop_step_numba(p, gradients, v, scale, lr, alpha, eps):
     """One pass over p, v and the gradient."""
     check_vectors({"p": p, "v": v}, g=gradients)
-    over_pieces(gradients, rmsprop_elements, p, v, *map(p.dtype.type, (scale, lr, alpha, 1 - alpha, eps)))
+    over_pieces(gradients, p.dtype, rmsprop_pieces, p, v, *map(p.dtype.type, (scale, lr, alpha, 1 - alpha, eps)))
 
 
 def adamw_step_numba(p, gradients, m, v, scale, lr, beta1, beta2, eps, decay, step, ema=None, d=0.0):
-    """One pass over p, m, v, the average and the gradient; bias corrections are taken into lr and a root."""
+    """One pass over p, m, v, the gradient and the average."""
     check_vectors({"p": p, "m": m, "v": v} | ({} if ema is None else {"ema": ema}), g=gradients)
     bias1, bias2 = 1 - beta1**step, 1 - beta2**step
     scalars = (scale, beta1, 1 - beta1, beta2, 1 - beta2, lr / bias1, bias2**-0.5, eps, 1 - lr * decay, 1 - d)
-    over_pieces(gradients, adamw_elements, p, m, v, ema, *map(p.dtype.type, scalars))
+    over_pieces(gradients, p.dtype, adamw_pieces, p, m, v, ema, *map(p.dtype.type, scalars))
 
 
 def ema_step_numba(ema, p, d):
     """One pass over the average and p."""
     check_vectors({"ema": ema}, p=[p])
-    over_pieces([p], ema_elements, ema, p.dtype.type(1 - d))
+    parallel(p.size, ema_loop, ema, p, p.dtype.type(1 - d), grain=GRAIN)
 
 
 def square_norm_numba(*gradients):
     """A sum for each piece, added in the order in which the pieces lie."""
-    sums = {}
-
-    def add_piece(start, g):
-        sums[start] = sum_of_squares(g)
-
-    over_pieces(gradients, add_piece)
-    return float(sum(sums[start] for start in sorted(sums)))
+    dtype = np.result_type(np.float32, *gradients)
+    sums = np.zeros(sum(-(-len(g) // PIECE) for g in gradients))
+    over_pieces(gradients, dtype, square_pieces, np.empty(0, dtype), sums)
+    return float(sums.sum())
 
 
-def over_pieces(gradients, worker, *args):
-    """Run worker(start, piece, *args) for pieces of all gradients; start: where the piece lies in the whole vector."""
-    pieces, end = [], 0
+def over_pieces(gradients, dtype, worker, *args):
+    """Run worker(first, last, pieces, *args) over (place in the whole vector, address, length) of each piece."""
+    gradients, pieces, end = [np.ascontiguousarray(g, dtype) for g in gradients], [], 0
     for g in gradients:
-        pieces += [(end + i, g[i : i + PIECE]) for i in range(0, len(g), PIECE)]
+        address = g.ctypes.data
+        pieces += [(end + i, address + i * g.itemsize, min(PIECE, len(g) - i)) for i in range(0, len(g), PIECE)]
         end += len(g)
-
-    def share(first, last):
-        for start, piece in pieces[first:last]:
-            worker(start, piece, *args)
-
-    parallel(len(pieces), share, grain=1 + GRAIN * len(pieces) // max(end, 1))
+    grain = 1 + GRAIN * len(pieces) // max(end, 1)
+    parallel(len(pieces), worker, np.array(pieces, np.int64), *args, grain=grain)
 
 
 @jit
-def sgd_elements(start, g, p, b, scale, lr, momentum, decay):
-    p, b = p[start : start + len(g)], b[start : start + len(g)]
-    for i in range(len(g)):
-        b[i] = momentum * b[i] + (scale * g[i] + decay * p[i])
-        p[i] -= lr * b[i]
+def piece_of_gradient(pieces, i, like):
+    """(g, where it begins, where it ends) of a piece, of the type of another array."""
+    start, address, length = pieces[i]
+    return numba.carray(pointer(address), length, like.dtype), start, start + length
 
 
 @jit
-def rmsprop_elements(start, g, p, v, scale, lr, alpha, one_minus_alpha, eps):
-    p, v = p[start : start + len(g)], v[start : start + len(g)]
-    for i in range(len(g)):
-        clipped = scale * g[i]
-        v[i] = alpha * v[i] + one_minus_alpha * clipped * clipped
-        p[i] -= lr * clipped / (np.sqrt(v[i]) + eps)
+def sgd_pieces(first, last, pieces, whole_p, whole_b, scale, lr, momentum, decay):
+    for piece in range(first, last):
+        g, start, end = piece_of_gradient(pieces, piece, whole_p)
+        p, b = whole_p[start:end], whole_b[start:end]
+        for i in range(len(g)):
+            b[i] = momentum * b[i] + (scale * g[i] + decay * p[i])
+            p[i] -= lr * b[i]
 
 
 @jit
-def adamw_elements(
-    start, g, p, m, v, ema, scale, beta1, one_minus_beta1, beta2, one_minus_beta2, lr, root, eps, shrink, one_minus_d
-):
+def rmsprop_pieces(first, last, pieces, whole_p, whole_v, scale, lr, alpha, one_minus_alpha, eps):
+    for piece in range(first, last):
+        g, start, end = piece_of_gradient(pieces, piece, whole_p)
+        p, v = whole_p[start:end], whole_v[start:end]
+        for i in range(len(g)):
+            clipped = scale * g[i]
+            v[i] = alpha * v[i] + one_minus_alpha * clipped * clipped
+            p[i] -= lr * clipped / (np.sqrt(v[i]) + eps)
+
+
+@jit
+def adamw_pieces(
+    first, last, pieces, whole_p, whole_m, whole_v, ema,
+    scale, beta1, one_minus_beta1, beta2, one_minus_beta2, lr, root, eps, shrink, one_minus_d,
+):  # fmt: skip
     """lr and root hold the bias corrections: lr / (1 - beta1^k) and 1 / sqrt(1 - beta2^k)."""
-    end = start + len(g)
-    p, m, v = p[start:end], m[start:end], v[start:end]
-    average = p if ema is None else ema[start:end]
-    for i in range(len(g)):
-        clipped = scale * g[i]
-        m[i] = beta1 * m[i] + one_minus_beta1 * clipped
-        v[i] = beta2 * v[i] + one_minus_beta2 * clipped * clipped
-        p[i] = shrink * p[i] - lr * m[i] / (np.sqrt(v[i]) * root + eps)
-        if ema is not None:
-            average[i] += one_minus_d * (p[i] - average[i])
+    for piece in range(first, last):
+        g, start, end = piece_of_gradient(pieces, piece, whole_p)
+        p, m, v = whole_p[start:end], whole_m[start:end], whole_v[start:end]
+        average = p if ema is None else ema[start:end]
+        for i in range(len(g)):
+            clipped = scale * g[i]
+            m[i] = beta1 * m[i] + one_minus_beta1 * clipped
+            v[i] = beta2 * v[i] + one_minus_beta2 * clipped * clipped
+            p[i] = shrink * p[i] - lr * m[i] / (np.sqrt(v[i]) * root + eps)
+            if ema is not None:
+                average[i] += one_minus_d * (p[i] - average[i])
 
 
 @jit
-def ema_elements(start, p, ema, one_minus_d):
-    ema = ema[start : start + len(p)]
+def ema_loop(ema, p, one_minus_d):
     for i in range(len(p)):
         ema[i] += one_minus_d * (p[i] - ema[i])
 
 
 @jit
-def sum_of_squares(g):
-    """Of one piece, in float64."""
-    total = 0.0
-    for i in range(len(g)):
-        total += np.float64(g[i]) * np.float64(g[i])
-    return total
+def square_pieces(first, last, pieces, like, sums):
+    """sums[piece] = the sum of its squares, in float64."""
+    for piece in range(first, last):
+        g, _, _ = piece_of_gradient(pieces, piece, like)
+        total = 0.0
+        for i in range(len(g)):
+            total += np.float64(g[i]) * np.float64(g[i])
+        sums[piece] = total
 
 
 # ---------------------------------------------------------------- CUDA: one thread an element, or four neighbours

@@ -110,14 +110,10 @@ def philox_normal_numpy(seed, counter, n, dtype):
 
 
 def _over_positions(worker, seed, counter, n, dtype, *more):
-    """n numbers from worker(seed, first position, high, *more, new), with one row of new for every position."""
+    """n numbers from worker(first, last, seed, position, high, *more, new), with a row of new for every position."""
     seed, position, high, positions = _split(seed, counter, n)
     new = np.empty((positions, 4), dtype)
-
-    def share(first, last):
-        worker(seed, position + np.uint64(first), high, *more, new[first:last])
-
-    parallel(positions, share, grain=BLOCK)
+    parallel(positions, worker, seed, position, high, *more, new, grain=BLOCK)
     return new.ravel()[:n]
 
 
@@ -153,10 +149,10 @@ def encipher(seed, position, high, words):
 
 
 @jit
-def bits_positions(seed, position, high, bits):
+def bits_positions(first, last, seed, position, high, bits):
     words = np.empty((4, BLOCK), np.uint32)
-    for start in range(0, len(bits), BLOCK):
-        block = bits[start : start + BLOCK]
+    for start in range(first, last, BLOCK):
+        block = bits[start : min(start + BLOCK, last)]
         encipher(seed, position + np.uint64(start), high, words[:, : len(block)])
         for i in range(len(block)):
             for j in range(4):
@@ -164,10 +160,10 @@ def bits_positions(seed, position, high, bits):
 
 
 @jit
-def uniform_positions(seed, position, high, shift, scale, u):
+def uniform_positions(first, last, seed, position, high, shift, scale, u):
     words = np.empty((4, BLOCK), np.uint32)
-    for start in range(0, len(u), BLOCK):
-        block = u[start : start + BLOCK]
+    for start in range(first, last, BLOCK):
+        block = u[start : min(start + BLOCK, last)]
         encipher(seed, position + np.uint64(start), high, words[:, : len(block)])
         for i in range(len(block)):
             for j in range(4):
@@ -175,11 +171,11 @@ def uniform_positions(seed, position, high, shift, scale, u):
 
 
 @jit
-def normal_positions(seed, position, high, z):
-    """Fill z with the normal numbers from `position` on, a block at a time."""
+def normal_positions(first, last, seed, position, high, z):
+    """z[i] = the normal numbers of position + i for i from first to last, a block at a time."""
     words, normals = np.empty((4, BLOCK), np.uint32), np.empty((4, BLOCK))
-    for start in range(0, len(z), BLOCK):
-        block = z[start : start + BLOCK]
+    for start in range(first, last, BLOCK):
+        block = z[start : min(start + BLOCK, last)]
         encipher(seed, position + np.uint64(start), high, words[:, : len(block)])
         for j in (0, 2):
             box_muller(words[j, : len(block)], words[j + 1, : len(block)], normals[j], normals[j + 1])

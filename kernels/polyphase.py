@@ -58,20 +58,23 @@ def fits_polyphase(dtype, w_shape, stride, padding, dilation):
 
 def polyphase_numba(x, w, bias, size):
     """y: at each point, the four phases together are one product of depth 4 C."""
-    k = w.shape[3]
+    c, k = w.shape[2:]
     y = aligned((len(x), *size, k), np.float32)
     bias = np.zeros((1, k), np.float32) if bias is None else bias.reshape(-1, k)
-    tiles, per_block = cut_into_blocks(len(x), size, 2, 4 * x.shape[3] + k)
-    parallel(-(-tiles // per_block), share_of_results, x, points_of_filters(w, True), bias, y, tiles, per_block)
+    tiles, per_block = cut_into_blocks(len(x), size, 2, 4 * c + k)
+    own = scratch_of_threads((9,), per_block, 4 * c, k)
+    parallel(-(-tiles // per_block), result_blocks, x, points_of_filters(w, True), bias, y, tiles, per_block, *own)
     return y
 
 
 def polyphase_input_grad_numba(dy, w, size):
     """dx: a product for each point and phase."""
-    dx = aligned((len(dy), *size, w.shape[2]), np.float32)
-    tiles, per_block = cut_into_blocks(len(dy), size, 4, 4 * sum(w.shape[2:]))
-    u = points_of_filters(turned(w), False)
-    parallel(-(-tiles // per_block), share_of_gradients, dy, u, dx, tiles, per_block)
+    c, k = w.shape[2:]
+    dx = aligned((len(dy), *size, c), np.float32)
+    tiles, per_block = cut_into_blocks(len(dy), size, 4, 4 * (c + k))
+    given = dy, points_of_filters(turned(w), False), dx, tiles, per_block
+    own = scratch_of_threads((9, 4), per_block, k, c)
+    parallel(-(-tiles // per_block), gradient_blocks, *given, *own, np.zeros(LANES, np.float32))
     return dx
 
 
@@ -83,9 +86,10 @@ def polyphase_weight_grad_numba(x, dy):
     tiles, _ = cut_into_blocks(len(dy), dy.shape[1:3], 2, 4 * c + k)
     v, g = (scratch(name, (9, CHUNK, length + GAP), np.float32) for name, length in (("v", 4 * c), ("m", k)))
     du = scratch("du", (9, 4, c, k), np.float32)
+    patch = patches(max(c, k))
     for start in range(0, tiles, CHUNK):
         count = min(CHUNK, tiles - start)
-        parallel(count, share_of_points, x, dy, v, g, start, grain=8)
+        parallel(count, points_of_tiles, x, dy, v, g, start, patch, grain=8)
         parallel(36, add_products, v, g, du, count, start > 0)
     if tiles:
         parallel(c, filter_grad_rows, du, dw, np.zeros(LANES, np.float32), grain=1 + 2**12 // k)
@@ -109,31 +113,22 @@ def cut_into_blocks(n, size, step, numbers):
     return tiles, min(most, rounded(max(1, -(-tiles // (2 * get_num_threads()))), 8))
 
 
-def share_of_results(first, last, x, u, bias, y, tiles, per_block):
-    """result_blocks with scratch memory of this thread's own."""
-    c, k = x.shape[3], y.shape[3]
-    v, m = (scratch(name, (9, per_block * length + GAP), np.float32) for name, length in (("v", 4 * c), ("m", k)))
-    patch = scratch("patch", (36 * max(c, k),), np.float32)
-    result_blocks(first, last, x, u, bias, y, tiles, per_block, v, m, patch)
+def scratch_of_threads(planes, tiles, before, after):
+    """v, m and patch of every thread: at each point, so many numbers of a tile before the product and after it."""
+    shape = get_num_threads(), *planes
+    v, m = (scratch(name, (*shape, tiles * n + GAP), np.float32) for name, n in (("v", before), ("m", after)))
+    return v, m, patches(max(before, after))
 
 
-def share_of_gradients(first, last, dy, u, dx, tiles, per_block):
-    """gradient_blocks with scratch memory of this thread's own."""
-    c, k = dx.shape[3], dy.shape[3]
-    v, m = (scratch(name, (9, 4, per_block * length + GAP), np.float32) for name, length in (("v", k), ("m", c)))
-    patch = scratch("patch", (36 * max(c, k),), np.float32)
-    gradient_blocks(first, last, dy, u, dx, tiles, per_block, v, m, patch, np.zeros(LANES, np.float32))
-
-
-def share_of_points(first, last, x, dy, v, g, start):
-    """points_of_tiles with scratch memory of this thread's own."""
-    patch = scratch("patch", (36 * max(x.shape[3], dy.shape[3]),), np.float32)
-    points_of_tiles(first, last, x, dy, v, g, start, patch)
+def patches(channels):
+    """Room for the 36 pixels that a tile reads, for every thread."""
+    return scratch("patch", (get_num_threads(), 36 * channels), np.float32)
 
 
 @jit
-def result_blocks(first, last, x, u, bias, y, tiles, per_block, v, m, patch):
+def result_blocks(me, first, last, x, u, bias, y, tiles, per_block, v, m, patch):
     """y of the blocks of tiles first..last: points of x, products, pixels."""
+    v, m, patch = v[me], m[me], patch[me]
     c, k = x.shape[3], y.shape[3]
     for block in range(first, last):
         here = min(per_block, tiles - block * per_block)
@@ -157,8 +152,9 @@ def result_blocks(first, last, x, u, bias, y, tiles, per_block, v, m, patch):
 
 
 @jit
-def gradient_blocks(first, last, dy, u, dx, tiles, per_block, v, m, patch, zeros):
+def gradient_blocks(me, first, last, dy, u, dx, tiles, per_block, v, m, patch, zeros):
     """dx of the blocks of tiles first..last: points of dy, products, pixels."""
+    v, m, patch = v[me], m[me], patch[me]
     c, k = dx.shape[3], dy.shape[3]
     for block in range(first, last):
         here = min(per_block, tiles - block * per_block)
@@ -185,9 +181,9 @@ def gradient_blocks(first, last, dy, u, dx, tiles, per_block, v, m, patch, zeros
 
 
 @jit
-def points_of_tiles(first, last, x, dy, v, g, start, patch):
+def points_of_tiles(me, first, last, x, dy, v, g, start, patch):
     """V and A dy A^T of the tiles start + first, start + first + 1 ..."""
-    k = dy.shape[3]
+    k, patch = dy.shape[3], patch[me]
     for t in range(first, last):
         n, i, j = place_of_tile(start + t, dy, 2)
         read_image(x, n, i, j, patch, v[0, t].ctypes.data, v.strides[0])

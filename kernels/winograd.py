@@ -103,8 +103,15 @@ def convolve(x, u, k, bias, padding, residual, planes):
     residual = y[:0] if residual is None else residual
     # Every block reads all of U. Where that comes from beyond the cache, there are fewer blocks, twice as large.
     runs, length, per_block = cut_into_runs(y.shape, TILES if u.nbytes < CACHE else 2 * TILES)
-    given = x, u, bias, residual, y, planes, *padding, runs, length, per_block
-    parallel(-(-runs // per_block), share_of_blocks, *given, grain=1 + SHARE // (36 * per_block * length * c * k))
+    tiles, threads = rounded(length * per_block, 8), get_num_threads()
+    strip = scratch("strip", (threads, 6, rounded((4 * length + 2) * c, LANES)), np.float32)
+    widths = {"v": tiles * c, "m": tiles * rounded(k, LANES)}
+    v, m = (scratch(name, (threads, 36, width + GAP), np.float32) for name, width in widths.items())
+    patch = scratch("patch", (threads, 4, 4, k), np.float32)
+    if len(planes) < 36:
+        m[:] = 0
+    given = x, u, bias, residual, y, planes, *padding, runs, length, per_block, strip, v, m, patch
+    parallel(-(-runs // per_block), forward_blocks, *given, grain=1 + SHARE // (36 * per_block * length * c * k))
     return y
 
 
@@ -114,10 +121,18 @@ def winograd_weight_grad_numba(x, dy, padding, planes=ALL):
     runs, length, per_block = cut_into_runs(dy.shape, TILES)
     if runs == 0:
         return np.zeros((3, 3, c, k), np.float32), np.zeros((len(dy), k), np.float32)
-    pieces = np.array(shares(-(-runs // per_block), get_num_threads()))
+    threads, tiles = get_num_threads(), length * per_block
+    pieces = np.array(shares(-(-runs // per_block), threads))
     sums = scratch("sums", (len(pieces), 9, c, rounded(k, LANES)), np.float32)
     db = np.zeros((len(pieces), len(dy), k), np.float32)
-    parallel(len(pieces), share_of_pieces, pieces, x, dy, sums, db, planes, *padding, runs, length, per_block)
+    strip = scratch("strip", (threads, 6, rounded((4 * length + 2) * c, LANES)), np.float32)
+    strip_of_dy = scratch("strip of dy", (threads, 4, rounded(4 * length * k, LANES)), np.float32)
+    widths = {"v": tiles * rounded(c, 8), "m": tiles * rounded(k, LANES), "du": ROWS * 2 * LANES}
+    v, g, du = (scratch(name, (threads, 36, rounded(width, LANES) + GAP), np.float32) for name, width in widths.items())
+    if len(planes) < 36:
+        du[:] = 0
+    given = pieces, x, dy, sums, db, planes, *padding, runs, length, per_block, strip, strip_of_dy, v, g, du
+    parallel(len(pieces), weight_grad_pieces, *given)
     dw = aligned((3, 3, c, k), np.float32)
     parallel(c, add_pieces, sums, dw, grain=1 + 2**12 // k)
     return dw, db.sum(axis=0)
@@ -161,35 +176,15 @@ def cut_into_runs(y_shape, tiles):
     return runs, length, per_block // whole * whole or max(per_block, 1)
 
 
-def share_of_blocks(first, last, x, u, bias, residual, y, planes, ph, pw, runs, length, per_block):
-    """forward_blocks with scratch memory of this thread's own."""
-    c, k = x.shape[3], rounded(y.shape[3], LANES)
-    tiles = rounded(length * per_block, 8)
-    strip = scratch("strip", (6, (4 * length + 2) * c), np.float32)
-    v, m = (scratch(name, (36, tiles * size + GAP), np.float32) for name, size in (("v", c), ("m", k)))
-    patch = scratch("patch", (4, 4, y.shape[3]), np.float32)
-    if len(planes) < 36:
-        m[:] = 0
-    forward_blocks(first, last, x, u, bias, residual, y, planes, ph, pw, runs, length, per_block, strip, v, m, patch)
-
-
-def share_of_pieces(first, last, pieces, x, dy, sums, db, planes, ph, pw, runs, length, per_block):
-    """weight_grad_pieces with scratch memory of this thread's own."""
-    c, k, tiles = rounded(x.shape[3], 8), sums.shape[3], length * per_block
-    strip = scratch("strip", (6, (4 * length + 2) * x.shape[3]), np.float32)
-    strip_of_dy = scratch("strip of dy", (4, 4 * length * dy.shape[3]), np.float32)
-    widths = {"v": tiles * c, "m": tiles * k, "du": ROWS * 2 * LANES}
-    v, g, du = (scratch(name, (36, width + GAP), np.float32) for name, width in widths.items())
-    if len(planes) < 36:
-        du[:] = 0
-    weight_grad_pieces(
-        first, last, pieces, x, dy, sums, db, planes, ph, pw, runs, length, per_block, strip, strip_of_dy, v, g, du
-    )
-
-
 @jit
-def forward_blocks(first, last, x, u, bias, residual, y, planes, ph, pw, runs, length, per_block, strip, v, m, patch):
-    """y of the blocks first..last: points of x, a product a plane, pixels."""
+def forward_blocks(
+    me, first, last, x, u, bias, residual, y, planes, ph, pw, runs, length, per_block, strip, v, m, patch
+):
+    """y of the blocks first..last: points of x, a product a plane, pixels.
+
+    strip, v, m, patch: scratch, a part a thread.
+    """
+    strip, v, m, patch = strip[me], v[me], m[me], patch[me]
     c, k = x.shape[3], (y.shape[3] + LANES - 1) // LANES * LANES
     for block in range(first, last):
         tiles = 0
@@ -218,11 +213,12 @@ def forward_blocks(first, last, x, u, bias, residual, y, planes, ph, pw, runs, l
 
 @jit
 def weight_grad_pieces(
-    first, last, pieces, x, dy, sums, db, planes, ph, pw, runs, length, per_block, strip, strip_of_dy, v, g, du
+    me, first, last, pieces, x, dy, sums, db, planes, ph, pw, runs, length, per_block, strip, strip_of_dy, v, g, du
 ):
     """sums[piece] = dw and db[piece] = db of the pieces first..last: points of x and of dy; then, ROWS x 2 LANES
     channels at a time, a product a plane, and its taps G^T dU G. These are summed up: they are a quarter of dU, which
-    would leave the cache between one block and the next."""
+    would leave the cache between one block and the next. strip, strip_of_dy, v, g, du: scratch, a part a thread."""
+    strip, strip_of_dy, v, g, du = strip[me], strip_of_dy[me], v[me], g[me], du[me]
     c, k = (x.shape[3] + 7) // 8 * 8, sums.shape[3]
     for piece in range(first, last):
         total = sums[piece]

@@ -1,4 +1,4 @@
-"""The shared pool of threads, and BLAS entered from several threads at once."""
+"""Threads that share a kernel's work, and BLAS entered from several threads at once."""
 
 import os
 import subprocess
@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import minigen
-from minigen.kernels import _memory, _threads
+from minigen.kernels import _memory, _numba, _threads
+from minigen.kernels._numba import jit
 from minigen.kernels.matmul import matmul_numba, matmul_numpy
 
 
@@ -38,29 +39,27 @@ def test_shrinking_shares_cover_every_task_once_and_end_small(tasks, threads, gr
     assert sizes[0] == tasks // threads  # an equal share comes first
 
 
-def test_every_task_runs_once():
-    done = np.zeros(100, int)
-
-    def work(first, last):
-        done[first:last] += 1
-
-    _threads.parallel(100, work)
-    assert (done == 1).all()
+@jit
+def count_tasks(first, last, done, step):
+    for i in range(first, last):
+        done[i] += step
 
 
-@pytest.mark.parametrize("looks", [0, _threads.LOOKS], ids=["asleep", "awake"])
+def count_in_python(first, last, done, step):
+    done[first:last] += step
+
+
+@pytest.mark.parametrize("worker", [count_tasks, count_in_python], ids=["compiled", "Python"])
 @pytest.mark.parametrize("count", [1, 2, 4])
-def test_every_task_runs_once_on_any_number_of_threads(monkeypatch, count, looks):
-    monkeypatch.setattr(_threads, "LOOKS", looks)
+def test_every_task_runs_once_on_any_number_of_threads(monkeypatch, count, worker):
     monkeypatch.setattr(_threads, "_number_of_threads", count)
-    done = np.zeros(1001, int)
-
-    def work(first, last):
-        done[first:last] += 1
-
-    for _ in range(20):
-        _threads.parallel(1001, work)
-    assert (done == 20).all()
+    for tasks in (0, 1, 5, 1001):
+        done = np.zeros(tasks, int)
+        for _ in range(20):
+            _threads.parallel(tasks, worker, done, 1)
+        assert (done == 20).all()
+    _threads.parallel(100, worker, done, 1, grain=1000)  # too few to be shared
+    assert (done[:100] == 21).all() and (done[100:] == 20).all()
 
 
 @pytest.mark.parametrize("guilty", [first for first, _ in _threads.shrinking_shares(8, 2)])
@@ -78,72 +77,192 @@ def test_an_exception_in_any_share_is_raised_after_all_have_ended(monkeypatch, g
     with pytest.raises(ValueError, match=f"share {guilty}"):
         _threads.parallel(8, work)
     assert running == [guilty]
-    _threads.parallel(8, lambda first, last: None)  # the helper that met the exception still works
+    _threads.parallel(8, lambda first, last: None)  # the thread that met the exception still works
 
 
-def test_parallel_calls_may_nest_and_come_from_several_threads(monkeypatch):
+@pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "Python"])
+def test_parallel_calls_may_nest_and_come_from_several_threads(monkeypatch, compiled):
     monkeypatch.setattr(_threads, "_number_of_threads", 3)
-    done = np.zeros((4, 6, 6), int)
+    done = np.zeros((4, 6, 600), int)
 
     def outer(first, last, caller):
         for i in range(first, last):
+            _threads.parallel(600, count_tasks if compiled else count_in_python, caller[i], 1)
 
-            def inner(start, end, row=caller[i]):
-                row[start:end] += 1
+    def call(caller):
+        for _ in range(50):
+            _threads.parallel(6, outer, caller)
 
-            _threads.parallel(6, inner)
-
-    callers = [threading.Thread(target=_threads.parallel, args=(6, outer, done[i])) for i in range(4)]
+    callers = [threading.Thread(target=call, args=(done[i],)) for i in range(4)]
     for caller in callers:
         caller.start()
     for caller in callers:
         caller.join()
+    assert (done == 50).all()
+
+
+# ---------------------------------------------------------------- compiled workers: _team.py
+
+compiled_only = pytest.mark.skipif(_numba.numba is None, reason="without Numba, nothing is compiled")
+
+
+@jit
+def in_own_place(me, first, last, sums):
+    for i in range(first, last):
+        sums[me, 0] += i
+        sums[me, 1] += 1
+
+
+@jit
+def double(a, factor, b):
+    for i in range(len(a)):
+        b[i] = factor * a[i]
+
+
+@compiled_only
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_worker_that_asks_for_it_is_told_which_thread_runs_it(monkeypatch, count):
+    monkeypatch.setattr(_threads, "_number_of_threads", count)
+    for _ in range(50):
+        sums = np.zeros((count, 2), int)
+        _threads.parallel(1000, in_own_place, sums)
+        assert sums.sum(axis=0).tolist() == [999 * 500, 1000]
+
+
+@compiled_only
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_a_worker_without_first_and_last_gets_its_share_of_every_vector(monkeypatch, dtype):
+    monkeypatch.setattr(_threads, "_number_of_threads", 2)
+    a = np.arange(1001, dtype=dtype)
+    for source in (a, a[100:], a[:0]):
+        b = np.full_like(source, -1)
+        _threads.parallel(len(source), double, source, dtype(2), b)
+        np.testing.assert_array_equal(b, 2 * source)
+    del source
+    assert sys.getrefcount(a) == 2  # a, and the question: no reference is left behind, and none is missing
+
+
+@jit
+def all_kinds(first, last, x, nothing, yes, no, pair, small, y):
+    for i in range(first, last):
+        y[i] = x[i] + (1 if yes else 0) + (10 if no else 0) + 100 * pair[1] + small
+        if nothing is not None:
+            y[i] = 0
+
+
+@compiled_only
+def test_a_worker_takes_arguments_of_any_kind(monkeypatch):
+    monkeypatch.setattr(_threads, "_number_of_threads", 2)
+    for yes in (True, False):
+        y = np.zeros(100, np.float32)
+        _threads.parallel(100, all_kinds, np.arange(100), None, yes, not yes, (7, 2), np.float32(0.5), y)
+        np.testing.assert_array_equal(y, np.arange(100) + (1 if yes else 10) + 200.5)
+
+
+@jit
+def takes_memory(first, last, numbers, done):
+    room = np.zeros(numbers[first])
+    room[first] = 1
+    done[first] = room.sum()
+
+
+@compiled_only
+def test_a_thread_without_memory_is_an_error_and_the_others_go_on(monkeypatch):
+    monkeypatch.setattr(_threads, "_number_of_threads", 2)
+    numbers, done = np.full(8, 10), np.zeros(8, int)
+    numbers[4] = 1 << 58
+    with pytest.raises(MemoryError, match="takes_memory: no memory"):
+        _threads.parallel(8, takes_memory, numbers, done)
+    numbers[4] = 10
+    first_of_shares = [first for first, _ in _threads.shrinking_shares(8, 2)]
+    for _ in range(3):
+        done[:] = 0
+        _threads.parallel(8, takes_memory, numbers, done)
+        assert done.nonzero()[0].tolist() == first_of_shares
+
+
+@jit
+def with_a_result(first, last, x):
+    return x
+
+
+@compiled_only
+def test_a_worker_must_return_nothing():
+    with pytest.raises(TypeError, match="with_a_result must return nothing, got int64"):
+        _threads.parallel(8, with_a_result, 1)
+
+
+@jit
+def slow_for_the_helper(me, first, last, done):
+    for i in range(first, last):
+        total = 0.0
+        for j in range(3_000_000 if me else 10):
+            total += np.sqrt(done[i] + j)
+        done[i] = 1 + 0 * total
+
+
+@compiled_only
+def test_whoever_came_in_is_waited_for(monkeypatch):
+    monkeypatch.setattr(_threads, "_number_of_threads", 2)
+    for _ in range(30):
+        done = np.zeros(64)
+        _threads.parallel(64, slow_for_the_helper, done)
+        assert (done == 1).all()
+
+
+@compiled_only
+def test_helpers_that_sleep_are_woken_and_not_waited_for(monkeypatch):
+    from minigen.kernels import _team
+
+    monkeypatch.setattr(_team, "LOOKS", 0)
+    team = _team.Team(2)
+    for helper in team.helpers:
+        while helper.awake.is_set():
+            time.sleep(0.001)
+    done, cut = np.zeros(1000, int), np.array(_threads.shrinking_shares(1000, 3))
+    team.run(cut, count_tasks, (done, 1))
     assert (done == 1).all()
-
-
-def test_a_helper_that_has_not_woken_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(_team, "current_cpu", lambda: None)
     monkeypatch.setattr(threading.Thread, "start", lambda thread: None)  # nobody who could wake
-    asleep = _threads.Helper()
-    for _ in range(2):
-        asleep.begin(lambda: pytest.fail("nobody is there to work"), None)
-        assert asleep.end() is None
-    assert asleep.told.locked()  # it would sleep on
+    _team.Team(2).run(cut, count_tasks, (done, 1))
+    assert (done == 2).all()
 
 
-@pytest.mark.skipif(not _threads.LOOKS, reason="without Numba, or sched_yield, no thread stays awake")
-def test_who_watches_sees_the_other_side_write_long_before_he_would_give_up():
-    mine, theirs, seen = np.zeros(1, np.int64), np.zeros(1, np.int64), []
+@compiled_only
+def test_a_helper_does_what_is_offered_once_and_nothing_after_the_door_is_closed():
+    from minigen.kernels import _team
 
-    def watcher():
-        _threads.write_and_watch(mine, 1, theirs, 0, 10**9, 0)  # minutes
-        seen.append(int(theirs[0]))
-
-    thread = threading.Thread(target=watcher, daemon=True)
-    thread.start()
-    while not mine[0]:
-        time.sleep(0.001)  # it watches, and lets go of Python's lock: else this would not run on
-    theirs[0] = 7
-    thread.join(timeout=20)
-    assert seen == [7]
+    team = _team.Team(0)
+    done = np.zeros(4, int)
+    team.run(np.array([(0, 4)]), count_tasks, (done, 1))  # the board still tells of this call
+    assert _team.serve(team.board, 1, 0, 1) == 1
+    assert team.board[_team.LEFT, 0] == team.board[_team.DOOR, 0] - _team.CLOSED == 1  # it came too late, and has left
+    assert (done == 1).all()
+    assert _team.serve(team.board, 1, 1, 1) == 1  # one look: there is no call after this one
+    assert team.board[_team.LEFT, 0] == 1
 
 
-@pytest.mark.skipif(_threads.current_cpu() is None, reason="the system does not say where a thread runs")
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one processor")
-def test_a_helper_keeps_off_the_processor_that_it_is_called_from():
-    helper, every = _threads.Helper(), os.sched_getaffinity(os.getpid())
+@compiled_only
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system does not let a thread choose")
+@pytest.mark.skipif(len(getattr(os, "sched_getaffinity", lambda _: "1")(0)) < 2, reason="one processor")
+def test_helpers_keep_off_the_processor_that_they_are_called_from(monkeypatch):
+    from minigen.kernels import _team
+
+    team, every = _team.Team(1), os.sched_getaffinity(os.getpid())
     for here in [*every, *every]:
-        helper.begin(lambda: None, here)
-        helper.end()
-        assert os.sched_getaffinity(helper.thread.native_id) == every - {here}
+        monkeypatch.setattr(_team, "current_cpu", lambda here=here: here)
+        team.run(np.array([(0, 4)]), count_tasks, (np.zeros(4, int), 1))
+        assert os.sched_getaffinity(team.helpers[0].thread.native_id) == every - {here}
     assert os.sched_getaffinity(os.getpid()) == every
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
-def test_a_forked_process_makes_helpers_of_its_own():
+def test_a_forked_process_makes_threads_of_its_own():
     code = (
-        "import os; from minigen.kernels import _threads; _threads.set_num_threads(2);"
-        "_threads.parallel(8, lambda a, b: None); child = os.fork();"
-        "_threads.parallel(8, lambda a, b: None);"
+        "import os, numpy as np; from minigen.kernels import _threads, activation; _threads.set_num_threads(2);"
+        "x = np.ones(1 << 20, np.float32);"
+        "work = lambda: (_threads.parallel(8, lambda a, b: None), activation.silu_numba(x));"
+        "work(); child = os.fork(); work();"
         "os._exit(0) if child == 0 else print(os.waitpid(child, 0)[1])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
