@@ -1,5 +1,5 @@
 """What compiled code needs to be run by several threads, and Numba does not offer: counters that threads share, and
-calls by address. Each function here writes a few instructions into the kernel that calls it.
+calls by address. Each `intrinsic` writes a few instructions into the kernel that calls it.
 
 Source   LLVM Language Reference, "Atomic Memory Ordering Constraints"; Numba manual, "Implementing intrinsics"
 """
@@ -9,10 +9,14 @@ import hashlib
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.core.imputils import impl_ret_borrowed
 from numba.extending import intrinsic
 
-INT, SEVERAL, ENTERED = ir.IntType(64), types.UniTuple(types.int64, 2), [types.int64, types.int64]
+# How a worker is told its share; the number counts the integers before its arguments:
+SLICED = 0  # worker(*arguments), with a[first:last] in place of every vector a
+WHOLE = 2  # worker(first, last, *arguments)
+NUMBERED = 3  # worker(me, first, last, *arguments), run by the thread of number `me`
+
+INT, SEVERAL, TOLD = ir.IntType(64), types.UniTuple(types.int64, 2), [types.int64] * 6
 
 
 def _line(context, builder, kind, board, row):
@@ -25,7 +29,7 @@ def _line(context, builder, kind, board, row):
 def look(_, board, row):
     """board[row, 0] as it is now. Whatever was written before that number is seen from here on."""
 
-    def generate(context, builder, signature, values):
+    def generate(context, builder, _, values):
         return builder.load_atomic(_line(context, builder, board, *values), "acquire", 8)
 
     return types.int64(board, types.intp), generate
@@ -35,82 +39,72 @@ def look(_, board, row):
 def add(_, board, row, number):
     """board[row, 0] += number, in one step -> what it was. Of two threads that do so, one sees what the other did."""
 
-    def generate(context, builder, signature, values):
+    def generate(context, builder, _, values):
         return builder.atomic_rmw("add", _line(context, builder, board, *values[:2]), values[2], "seq_cst")
 
     return types.int64(board, types.intp, types.int64), generate
 
 
 @intrinsic
-def call(_, worker, leading, arguments):
-    """worker(*leading, *arguments), of the address of compiled code that returns nothing."""
-    taken = [*leading, *arguments]
+def addresses(_, arguments):
+    """(code, place): the arguments lie at this place until the caller returns; code: what calls a worker with them.
 
-    def generate(context, builder, _, values):
-        given = [*cgutils.unpack_tuple(builder, values[1]), *cgutils.unpack_tuple(builder, values[2])]
-        code = builder.inttoptr(values[0], context.call_conv.get_function_type(types.none, taken).as_pointer())
-        status, _ = context.call_conv.call_function(builder, code, types.none, taken, given)
-        with builder.if_then(status.is_error, likely=False):
-            context.call_conv.return_status_propagate(builder, status)
-        return context.get_dummy_value()
-
-    return types.void(types.int64, leading, arguments), generate
-
-
-@intrinsic
-def sliced(_, arguments, first, last):
-    """The arguments, with a[first:last] for every vector a."""
-
-    def generate(context, builder, _, values):
-        pack, first, last = values
-        for i, kind in enumerate(arguments):
-            if isinstance(kind, types.Array):
-                vector = context.make_array(kind)(context, builder, builder.extract_value(pack, i))
-                vector.data, vector.nitems = builder.gep(vector.data, [first]), builder.sub(last, first)
-                vector.shape = builder.insert_value(vector.shape, vector.nitems, 0)
-                pack = builder.insert_value(pack, vector._getvalue(), i)
-        return impl_ret_borrowed(context, builder, arguments, pack)
-
-    return arguments(arguments, types.int64, types.int64), generate
-
-
-@intrinsic
-def addresses(typing, function, argument):
-    """The address of code for `enter`, which calls function(argument, me), and that of the argument.
-
-    Both are good until the caller returns.
+    The code is for `enter`, and knows the arguments' types, so that who runs it need not.
     """
-    inner = function.get_call_type(typing, (argument, types.int64), {})
 
     def generate(context, builder, _, values):
         convention = context.call_conv
         with builder.goto_entry_block():
-            place = builder.alloca(values[1].type)
-        builder.store(values[1], place)
-        kind = convention.get_function_type(types.none, ENTERED)
+            place = builder.alloca(values[0].type)
+        builder.store(values[0], place)
+        kind = convention.get_function_type(types.none, TOLD)
         code = ir.Function(builder.module, kind, builder.function.name + ".entered")
         code.linkage = "internal"
         within = ir.IRBuilder(code.append_basic_block())
-        address, me = convention.get_arguments(code)
-        argument = within.load(within.inttoptr(address, place.type))
-        context.get_function(function, inner)(within, [argument, me])
+        worker, form, address, me, first, last = convention.get_arguments(code)
+        given = cgutils.unpack_tuple(within, within.load(within.inttoptr(address, place.type)))
+        for number, leading in (WHOLE, [first, last]), (NUMBERED, [me, first, last]), (SLICED, []):
+            if number == SLICED:
+                given = [_sliced(context, within, *pair, first, last) for pair in zip(arguments, given)]
+            with within.if_then(within.icmp_signed("==", form, ir.Constant(INT, number))):
+                _call(context, within, worker, [*[types.int64] * number, *arguments], [*leading, *given])
         convention.return_value(within, ir.Constant(code.args[0].type.pointee, None))
         return context.make_tuple(builder, SEVERAL, [builder.ptrtoint(code, INT), builder.ptrtoint(place, INT)])
 
-    return SEVERAL(function, argument), generate
+    return SEVERAL(arguments), generate
+
+
+def _call(context, builder, worker, kinds, values):
+    """worker(*values), of an address; an error in it ends the caller too."""
+    code = builder.inttoptr(worker, context.call_conv.get_function_type(types.none, kinds).as_pointer())
+    status, _ = context.call_conv.call_function(builder, code, types.none, kinds, values)
+    with builder.if_then(status.is_error, likely=False):
+        context.call_conv.return_status_propagate(builder, status)
+
+
+def _sliced(context, builder, kind, value, first, last):
+    """a[first:last] of a vector, and anything else as it is."""
+    if not isinstance(kind, types.Array) or kind.ndim != 1:
+        return value
+    vector = context.make_array(kind)(context, builder, value)
+    (stride,) = cgutils.unpack_tuple(builder, vector.strides)
+    vector.data = cgutils.pointer_add(builder, vector.data, builder.mul(first, stride))
+    vector.nitems = builder.sub(last, first)
+    vector.shape = builder.insert_value(vector.shape, vector.nitems, 0)
+    return vector._getvalue()
 
 
 @intrinsic
-def enter(_, code, argument, me):
-    """Run what `addresses` told -> 1 if an error has ended it, else 0."""
+def enter(_, code, worker, form, place, me, first, last):
+    """Call a worker by what `addresses` told -> 1 if an error has ended it, else 0."""
 
     def generate(context, builder, _, values):
-        kind = context.call_conv.get_function_type(types.none, ENTERED)
+        kind = context.call_conv.get_function_type(types.none, TOLD)
         code = builder.inttoptr(values[0], kind.as_pointer())
-        status, _ = context.call_conv.call_function(builder, code, types.none, ENTERED, values[1:])
+        status, _ = context.call_conv.call_function(builder, code, types.none, TOLD, values[1:])
         return builder.zext(status.is_error, INT)
 
-    return types.int64(types.int64, *ENTERED), generate
+    return types.int64(types.int64, *TOLD), generate
 
 
 @intrinsic
@@ -128,6 +122,8 @@ def number_of_types(kinds):
 @intrinsic
 def pointer(_, address):
     """An address for `numba.carray`."""
-    return types.voidptr(types.int64), lambda context, builder, _, values: builder.inttoptr(
-        values[0], ir.IntType(8).as_pointer()
-    )
+
+    def generate(context, builder, _, values):
+        return builder.inttoptr(values[0], ir.IntType(8).as_pointer())
+
+    return types.voidptr(types.int64), generate

@@ -6,6 +6,7 @@ import platform
 import tempfile
 import warnings
 from pathlib import Path
+from types import FunctionType
 from uuid import uuid4
 
 from . import _memory  # noqa: F401  (from here on, freed arrays are kept for the next ones)
@@ -24,13 +25,41 @@ def jit(function, fastmath=frozenset(FAST_BUT_HONEST)):
     """Compile `function` at its first call for the dtypes it gets; keep the machine code on disk."""
     if numba is None:
         return function
-    options = {"nogil": True, "cache": True, "error_model": "numpy", "no_cfunc_wrapper": True}
-    return numba.njit(fastmath=set(fastmath), **options)(function)
+    compiled = _compiled(function, fastmath, no_cpython_wrapper=True)
+    compiled.__class__ = _ForCompiledCode
+    return compiled
 
 
 def jit_in_order(function):
     """`jit` for arithmetic whose order is the point, such as a subtraction in two parts: nothing is reassociated."""
     return jit(function, fastmath={"contract"})
+
+
+def jit_for_python(function, fastmath=frozenset(FAST_BUT_HONEST)):
+    """`jit` for what Python calls again and again."""
+    return _compiled(function, fastmath) if numba is not None else function
+
+
+def _compiled(function, fastmath, **options):
+    options |= {"nogil": True, "cache": True, "error_model": "numpy", "no_cfunc_wrapper": True}
+    return numba.njit(fastmath=set(fastmath), **options)(function)
+
+
+if numba is not None:
+    from numba.core.registry import CPUDispatcher
+
+    class _ForCompiledCode(CPUDispatcher):
+        """A function that compiled code calls: compiled without what it takes to be called from Python, which would be
+        a sixth of the time that the first training step takes. Called from Python, it is compiled once more, with that.
+        """
+
+        def __call__(self, *args):
+            if "_for_python" not in self.__dict__:
+                f = self.py_func
+                again = FunctionType(f.__code__, f.__globals__, f.__name__, f.__defaults__, f.__closure__)
+                again.__qualname__, again.__module__ = f"{f.__qualname__}.for_python", f.__module__
+                self._for_python = jit_for_python(again, self.targetoptions["fastmath"])
+            return self._for_python(*args)
 
 
 def _cache_folder():

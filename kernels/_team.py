@@ -22,68 +22,64 @@ import threading
 from contextlib import suppress
 
 import numpy as np
-from numba import typeof, types
+from numba import carray, typeof, types
 from numba.core.typing.typeof import Purpose
 
-from ._calls import add, addresses, call, enter, look, number_of, number_of_types, sliced
+from ._calls import NUMBERED, SLICED, WHOLE, add, addresses, enter, look, number_of, number_of_types, pointer
 from ._memory import aligned
-from ._numba import jit
+from ._numba import jit, jit_for_python
 
-CALL, DOOR, NEXT, LEFT, FAILED = range(5)  # the board's rows, a cache line each; CALL: its number, code and arguments
+# The board's rows, a cache line each: the number of this call; who came in; the next share; who has left; how many of
+# them met an error; the address of the shares, and how many these are; what `enter` is to be told.
+CALL, DOOR, NEXT, LEFT, FAILED, SHARES, TOLD = range(7)
 CLOSED = 1 << 62  # more than will ever come in
 LOOKS = 1000  # 0.2 to 0.3 microseconds each: for so long a helper watches before it goes to sleep
 MISSING = -1  # the worker is not compiled for such arguments yet
-
-# How a worker is told its share, which shows in the name of its first parameter; the number counts the integers:
-SLICED = 0  # worker(*arguments), with a[first:last] in place of every vector a
-WHOLE = 2  # worker(first, last, *arguments)
-NUMBERED = 3  # worker(me, first, last, *arguments)
-FORMS = {"first": WHOLE, "me": NUMBERED}
+FORMS = {"first": WHOLE, "me": NUMBERED}  # which shows in the name of a worker's first parameter
 
 give_way = types.ExternalFunction("sched_yield", types.intc()) if hasattr(os, "sched_yield") else jit(lambda: 0)
 
 
-@jit
+@jit_for_python
 def run(board, cut, known, *arguments):
     """Share a worker's tasks out -> how many threads met an error, or MISSING.
 
     cut     (shares, 2): the first and last task of each share
     known   (number, form, address) of the worker, for each list of types that it is compiled for
     """
-    number, form, worker = number_of(arguments), WHOLE, 0
-    for i in range(len(known)):
-        if known[i, 0] == number:
-            form, worker = known[i, 1], known[i, 2]
-    if worker == 0:
-        return MISSING
-    code, place = addresses(take_shares, (board, cut, form, worker, arguments))
-    board[CALL, 1], board[CALL, 2], board[NEXT, 0], board[FAILED, 0] = code, place, 0, 0
-    add(board, DOOR, -CLOSED)
-    add(board, CALL, 1)
-    failed = enter(code, place, 0)
-    add(board, DOOR, CLOSED)
-    while look(board, LEFT) != look(board, DOOR) - CLOSED:
-        give_way()
-    return failed + board[FAILED, 0]
+    code, place = addresses(arguments)
+    return share_out(board, cut, known, number_of(arguments), code, place)
 
 
 @jit
-def take_shares(what, me):
+def share_out(board, cut, known, number, code, place):
+    """The same, of arguments of which only the number that stands for their types and an address are known."""
+    for i in range(len(known)):
+        if known[i, 0] == number:
+            board[TOLD, 0], board[TOLD, 1], board[TOLD, 2], board[TOLD, 3] = code, known[i, 2], known[i, 1], place
+            board[SHARES, 0], board[SHARES, 1], board[NEXT, 0], board[FAILED, 0] = cut.ctypes.data, len(cut), 0, 0
+            add(board, DOOR, -CLOSED)
+            add(board, CALL, 1)
+            take_shares(board, 0)
+            add(board, DOOR, CLOSED)
+            while look(board, LEFT) != look(board, DOOR) - CLOSED:
+                give_way()
+            return board[FAILED, 0]
+    return MISSING
+
+
+@jit
+def take_shares(board, me):
     """What the caller and its helpers do: the next share, until none is left."""
-    board, cut, form, worker, arguments = what
+    shares = carray(pointer(board[SHARES, 0]), (board[SHARES, 1], 2), np.int64)
+    code, worker, form, place = board[TOLD, 0], board[TOLD, 1], board[TOLD, 2], board[TOLD, 3]
     share = add(board, NEXT, 1)
-    while share < len(cut):
-        first, last = cut[share, 0], cut[share, 1]
-        if form == WHOLE:
-            call(worker, (first, last), arguments)
-        elif form == NUMBERED:
-            call(worker, (me, first, last), arguments)
-        else:
-            call(worker, (), sliced(arguments, first, last))
+    while share < len(shares):
+        add(board, FAILED, enter(code, worker, form, place, me, shares[share, 0], shares[share, 1]))
         share = add(board, NEXT, 1)
 
 
-@jit
+@jit_for_python
 def serve(board, me, done, looks):
     """Help with every call after the one of this number, until there has been none for so many looks -> the last one.
 
@@ -97,7 +93,7 @@ def serve(board, me, done, looks):
             quiet += 1
             continue
         if add(board, DOOR, 1) < CLOSED:
-            add(board, FAILED, enter(board[CALL, 1], board[CALL, 2], me))
+            take_shares(board, me)
         add(board, LEFT, 1)
         done, quiet = number, 0
     return done
@@ -109,7 +105,7 @@ class Team:
     here = None  # the processor that the helpers keep off
 
     def __init__(self, helpers):
-        self.board = aligned((5, 8), np.int64)
+        self.board = aligned((7, 8), np.int64)
         self.board[:] = 0
         self.board[DOOR, 0] = CLOSED
         if helpers:

@@ -113,7 +113,8 @@ def repeated(per_channel):
     c = len(per_channel)
     row = np.empty((WIDTH + c - 1) // max(c, 1) * c, per_channel.dtype)
     for start in range(0, len(row), max(c, 1)):
-        row[start : start + c] = per_channel
+        for i in range(c):  # as one slice, Numba would compile the words of an error message, for a second
+            row[start + i] = per_channel[i]
     return row
 
 

@@ -123,6 +123,28 @@ IndexDataCacheFile(folder, "kernel", "stamp").save(f"types of {name}", f"code of
 
 
 @needs_numba
+def test_what_is_compiled_for_other_kernels_may_be_called_from_python_too(tmp_path):
+    """Before and after another kernel has called it, compiled and from the disk."""
+    program = """
+import sys, numpy as np
+from minigen.kernels import softmax
+from minigen.kernels._threads import parallel
+x, results = np.array([[1.0, 3.0, 2.0]]), []
+for step in sys.argv[1:]:
+    y = np.empty_like(x)
+    if step == "python":
+        softmax.softmax_rows(0, 1, x, y)
+        assert softmax.largest(x, 0, 3) == 3
+    else:
+        parallel(1, softmax.softmax_rows, x, y)
+    np.testing.assert_allclose(y, softmax.softmax_numpy(x))
+"""
+    for steps in ("python", "compiled"), ("compiled", "python"), ("python", "compiled", "python"):
+        environment = {**os.environ, "MINIGEN_CACHE": str(tmp_path)}
+        subprocess.run([sys.executable, "-c", program, *steps], env=environment, check=True)
+
+
+@needs_numba
 def test_where_no_folder_can_be_written_the_kernels_are_kept_in_a_temporary_one(tmp_path):
     """A read-only home and a cache folder that is none: before and after something was compiled."""
     program = """

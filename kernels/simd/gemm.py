@@ -17,7 +17,7 @@ Source   Goto and van de Geijn, Anatomy of High-Performance Matrix Multiplicatio
 import numpy as np
 
 from .._numba import jit, numba
-from .vector import vectors
+from .vector import of_integers, vectors
 
 if numba is not None:
     from numba import types
@@ -59,13 +59,13 @@ tile_8x2, tile_8x1 = _tile(8, 2, False), _tile(8, 1, False)
 started_tile_8x2, started_tile_8x1 = _tile(8, 2, True), _tile(8, 1, True)
 
 
-@jit
+@of_integers
 def product(a, a_row, a_step, b, b_row, c, c_row, m, n, depth, accumulate):
     """C (m, n) = A B, or C += A B. Addresses, and strides in bytes; m a multiple of 8, n of LANES, depth >= 1."""
     product_from(c if accumulate else 0, c_row, a, a_row, a_step, b, b_row, c, c_row, m, n, depth)
 
 
-@jit
+@of_integers
 def product_from(start, start_row, a, a_row, a_step, b, b_row, c, c_row, m, n, depth):
     """C = start + A B, where start is an address too, or 0 for none; with start_row 0 its one row serves all of C's."""
     for j in range(0, n * 4, 2 * BYTES):

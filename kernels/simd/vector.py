@@ -20,7 +20,7 @@ Source   LLVM Language Reference, "Vector Type", "llvm.fma"; Numba manual, "Impl
 
 import inspect
 
-from .._numba import numba
+from .._numba import jit, numba
 
 if numba is not None:
     from llvmlite import binding, ir
@@ -166,18 +166,39 @@ def vectors(recipe):
     """Make a recipe(v, *integers) callable from kernels; v is the Emitter. It returns nothing: it stores."""
     if numba is None:
         return recipe
-    names = list(inspect.signature(recipe).parameters)[1:]
-    signature = types.void(*[types.intp] * len(names))
 
     def generate(context, builder, _, arguments):
         recipe(Emitter(builder), *arguments)
         return context.get_dummy_value()
 
+    return _of_integers(recipe, list(inspect.signature(recipe).parameters)[1:], lambda context: generate)
+
+
+def of_integers(function):
+    """`jit` for a function that takes nothing but integers and returns nothing, compiled once for all.
+
+    By itself Numba compiles it for every mix of signed, unsigned and constant ones.
+    """
+    if numba is None:
+        return function
+    compiled, names = jit(function), list(inspect.signature(function).parameters)
+
+    def prepare(context):
+        kind = types.Dispatcher(compiled)
+        call = kind.get_call_type(context, [types.intp] * len(names), {})
+        return lambda target, builder, _, arguments: target.get_function(kind, call)(builder, arguments)
+
+    return _of_integers(function, names, prepare)
+
+
+def _of_integers(function, names, prepare):
+    """Make prepare(typing context) -> what writes the instructions of a call to the function, of so many integers."""
+    signature = types.void(*[types.intp] * len(names))
     # Numba reads the number of arguments from the function's own signature, so it is spelt out.
-    scope = {"signature": signature, "generate": generate}
-    exec(f"def typed(context, {', '.join(names)}): return signature, generate", scope)
-    scope["typed"].__name__ = recipe.__name__
-    scope["typed"].__module__ = recipe.__module__
+    scope = {"signature": signature, "prepare": prepare}
+    exec(f"def typed(context, {', '.join(names)}): return signature, prepare(context)", scope)
+    scope["typed"].__name__ = function.__name__
+    scope["typed"].__module__ = function.__module__
     return intrinsic(scope["typed"])
 
 
