@@ -111,8 +111,8 @@ def _gaussian_cdf(x):
 # ---------------------------------------------------------------- Numba: one element at a time, shared over the threads
 
 
-GRAIN = 1 << 15  # elements that are worth a thread, of a function with an exponential in it
-CHEAP = 1 << 17  # of a function without
+GRAIN = 1 << 13  # elements that are worth a thread, of a function with an exponential in it
+CHEAP = 1 << 15  # of a function without
 
 
 def over_elements(loop, outputs=1, grain=GRAIN):

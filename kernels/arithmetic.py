@@ -16,7 +16,7 @@ from ._memory import aligned
 from ._numba import jit
 from ._threads import parallel
 
-GRAIN = 1 << 16  # elements that are worth a share
+GRAIN = 1 << 14  # elements that are worth a share
 BLOCK = 64  # positions that share a partial sum: independent of the number of threads, and so is the result
 
 # ---------------------------------------------------------------- NumPy: the definition

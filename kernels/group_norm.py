@@ -82,7 +82,7 @@ def _standardise(x, mu, rstd):
 
 WIDTH = 256
 BLOCK = 32  # rows that are summed in x's own precision, before that sum is added to the others in float64
-GRAIN = 1 << 14  # numbers that are worth a share
+GRAIN = 1 << 13  # numbers that are worth a share
 AHEAD = 6  # rows that are asked for before they are needed
 SPARSE = 16  # one row in so many is read for the first guess of the mean
 

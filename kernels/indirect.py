@@ -77,7 +77,7 @@ def indirect_weight_grad_numba(x, dy, window, stride, padding, dilation):
     given = pieces, x, dy, np.array(taps), stride, sums, places, corners, entries, panels
     parallel(len(pieces), pixels_over_taps, *given)
     dw = aligned((len(taps), c, k), np.float32)
-    parallel(len(taps) * c, collect_rows, sums, dw, grain=1 + 2**14 // k)
+    parallel(len(taps) * c, collect_rows, sums, dw, grain=1 + 2**12 // k)
     return dw.reshape(*window, c, k)
 
 

@@ -135,7 +135,7 @@ def panels_of(w):
     """w (K, N) as (panels, K, 2 LANES): the columns that one tile of the product reads lie together."""
     panels, known = derived("panels", w, (-(-w.shape[1] // (2 * LANES)), len(w), 2 * LANES), np.float32)
     if not known:
-        parallel(len(panels), share_of_panels, w, panels, grain=1 + 2**13 // len(w))
+        parallel(len(panels), share_of_panels, w, panels, grain=1 + 2**10 // len(w))
     return panels
 
 
@@ -144,7 +144,7 @@ def panels_of_turned(w):
     if not (fits_squares(w[None, None]) and w.flags.c_contiguous):
         return panels_of(turned(w[None, None])[0, 0])
     panels = scratch("panels", (-(-len(w) // (2 * LANES)), w.shape[1], 2 * LANES), np.float32)
-    parallel(len(w) // LANES, share_of_turned_panels, w, panels, grain=1 + 2**13 // w.shape[1])
+    parallel(len(w) // LANES, share_of_turned_panels, w, panels, grain=1 + 2**11 // w.shape[1])
     return panels
 
 

@@ -111,7 +111,7 @@ def square_norm_numpy(*gradients):
 # Every loop runs from 0 over its own slice: an index that might be negative, for all the compiler knows, and then
 # count from the end, would keep it from using vectors.
 
-GRAIN = 1 << 14  # elements that are worth a thread
+GRAIN = 1 << 13  # elements that are worth a thread
 PIECE = 1 << 17  # elements a sum: pieces, not threads, set the order of adding, so any thread count gives the same bits
 
 

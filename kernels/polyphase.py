@@ -92,7 +92,7 @@ def polyphase_weight_grad_numba(x, dy):
         parallel(count, points_of_tiles, x, dy, v, g, start, patch, grain=8)
         parallel(36, add_products, v, g, du, count, start > 0)
     if tiles:
-        parallel(c, filter_grad_rows, du, dw, np.zeros(LANES, np.float32), grain=1 + 2**12 // k)
+        parallel(c, filter_grad_rows, du, dw, np.zeros(LANES, np.float32), grain=1 + 2**10 // k)
     return dw
 
 
@@ -101,7 +101,7 @@ def points_of_filters(w, together):
     point together as one deep product; or (9, 4, panels, C, 2 LANES), a product for each."""
     _, _, c, k = w.shape
     u = scratch("u", (9, 4, -(-k // (2 * LANES)) * c * 2 * LANES), np.float32)
-    parallel(c, filter_rows, w, u, together, grain=1 + 2**12 // k)
+    parallel(c, filter_rows, w, u, together, grain=1 + 2**10 // k)
     return u
 
 

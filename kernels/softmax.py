@@ -62,7 +62,7 @@ def _top(x):
 # more sums side by side, in vectors, which keeps float32's rounding small. Rows are indexed, and not made views of: a
 # view costs as much as the work on a row of ten.
 
-GRAIN = 1 << 15  # elements that are worth a thread
+GRAIN = 1 << 13  # elements that are worth a thread
 
 
 def _over_rows(worker, *arrays):

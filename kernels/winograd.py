@@ -134,7 +134,7 @@ def winograd_weight_grad_numba(x, dy, padding, planes=ALL):
     given = pieces, x, dy, sums, db, planes, *padding, runs, length, per_block, strip, strip_of_dy, v, g, du
     parallel(len(pieces), weight_grad_pieces, *given)
     dw = aligned((3, 3, c, k), np.float32)
-    parallel(c, add_pieces, sums, dw, grain=1 + 2**12 // k)
+    parallel(c, add_pieces, sums, dw, grain=1 + 2**10 // k)
     return dw, db.sum(axis=0)
 
 
@@ -144,7 +144,7 @@ def transformed_filters(w):
     u, known = derived("u", w, (36, rounded(k, 2 * LANES) * c + GAP), np.float32)
     if not known:
         w = np.pad(w, ((0, 0),) * 3 + ((0, -k % LANES),)) if k % LANES else w
-        parallel(c, filter_rows, w, u, grain=1 + 2**12 // k)
+        parallel(c, filter_rows, w, u, grain=1 + 2**10 // k)
     return u
 
 
@@ -154,7 +154,7 @@ def transformed_turned_filters(w):
     if not fits_squares(w):
         return transformed_filters(turned(w))
     u = scratch("u", (36, rounded(c, 2 * LANES) * k + GAP), np.float32)
-    parallel(k // LANES, turned_filter_rows, w, u, grain=1 + 2**12 // (LANES * c))
+    parallel(k // LANES, turned_filter_rows, w, u, grain=1 + 2**10 // (LANES * c))
     return u
 
 
