@@ -63,6 +63,7 @@ def addresses(_, arguments):
         within = ir.IRBuilder(code.append_basic_block())
         worker, form, address, me, first, last = convention.get_arguments(code)
         given = cgutils.unpack_tuple(within, within.load(within.inttoptr(address, place.type)))
+        given = [_borrowed(context, within, *pair) for pair in zip(arguments, given)]
         for number, leading in (WHOLE, [first, last]), (NUMBERED, [me, first, last]), (SLICED, []):
             if number == SLICED:
                 given = [_sliced(context, within, *pair, first, last) for pair in zip(arguments, given)]
@@ -80,6 +81,15 @@ def _call(context, builder, worker, kinds, values):
     status, _ = context.call_conv.call_function(builder, code, types.none, kinds, values)
     with builder.if_then(status.is_error, likely=False):
         context.call_conv.return_status_propagate(builder, status)
+
+
+def _borrowed(context, builder, kind, value):
+    """An array whose references are not counted: threads that count the same ones take turns, at every slice."""
+    if not isinstance(kind, types.Array):
+        return value
+    array = context.make_array(kind)(context, builder, value)
+    array.meminfo = ir.Constant(array.meminfo.type, None)
+    return array._getvalue()
 
 
 def _sliced(context, builder, kind, value, first, last):
