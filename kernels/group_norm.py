@@ -99,7 +99,7 @@ def group_norm_numba(x, gamma, beta, groups, eps, silu):
 def group_norm_grad_numba(dy, x, gamma, beta, mu, rstd, silu, so_far=None):
     """dx, dgamma and dbeta, from the same flat samples."""
     n, p, c = x.shape
-    dx, sums = aligned((n, p * c), x.dtype), np.zeros((n, 2, c))
+    dx, sums = aligned((n, p * c), x.dtype), np.empty((n, 2, c))
     given = dy.reshape(n, p * c), x.reshape(n, p * c), gamma, beta, mu, rstd
     so_far = dx[:0] if so_far is None else so_far.reshape(n, p * c)
     parallel(n, group_norm_grad_samples, *given, silu, so_far, dx, sums, grain=1 + GRAIN // max(p * c, 1))
@@ -119,26 +119,38 @@ def repeated(per_channel):
 
 
 @jit
-def group_sum(sums, g, groups, c):
-    """Of a row of sums, those that belong to the channels of group g."""
+def group_sum(sums, g, size):
+    """Of a sum a channel, those of group g, which has so many channels."""
     total = 0.0
-    for start in range(g * (c // groups), len(sums), max(c, 1)):
-        for k in range(start, start + c // groups):
-            total += sums[k]
+    for k in range(g * size, (g + 1) * size):
+        total += sums[k]
     return total
 
 
 @jit
-def fill_group(row, g, groups, c, value):
-    """Write a value to the channels of group g, wherever the row repeats them."""
-    for start in range(g * (c // groups), len(row), max(c, 1)):
-        for k in range(start, start + c // groups):
-            row[k] = value
+def spread(per_group, row, c):
+    """Write a number a group to the group's channels, wherever the row repeats them."""
+    size = c // len(per_group)
+    for g in range(len(per_group)):
+        for k in range(g * size, (g + 1) * size):
+            row[k] = per_group[g]
+    for start in range(c, len(row), max(c, 1)):
+        for k in range(c):
+            row[start + k] = row[k]
+
+
+@jit
+def add_by_channel(row, sums):
+    """sums[channel] += the numbers of a row that are that channel's."""
+    c = len(sums)
+    for start in range(0, len(row), max(c, 1)):
+        for k in range(c):
+            sums[k] += row[start + k]
 
 
 @jit
 def deviation_sums(numbers, every, centre, total, square):
-    """Write the sums over rows 0, every, 2 every ... of d = row - centre and of d^2 -> how many numbers were read."""
+    """Write each channel's sums, over rows 0, every, 2 every ..., of d = row - centre and of d^2 -> numbers read."""
     width, count = len(centre), 0
     step = max(width * every, 1)
     part, part_square = np.empty(width, numbers.dtype), np.empty(width, numbers.dtype)
@@ -155,9 +167,8 @@ def deviation_sums(numbers, every, centre, total, square):
                 deviation = row[k] - centre[k]
                 part[k] += deviation
                 part_square[k] += deviation * deviation
-        for k in range(width):
-            total[k] += part[k]
-            square[k] += part_square[k]
+        add_by_channel(part, total)
+        add_by_channel(part_square, square)
     return count
 
 
@@ -169,23 +180,24 @@ def group_norm_samples(first, last, x, gamma, beta, eps, silu, y, mu, rstd):
     16, and those alone contribute (mu - m)^2 / 16 or more to the variance, so that |mu - m| <= 4 std.
     """
     groups, c = mu.shape[1], len(gamma)
+    size = c // groups
     gamma, beta = repeated(gamma), repeated(beta)
     width = len(gamma)
-    total, square = np.empty(width), np.empty(width)
+    total, square = np.empty(c), np.empty(c)
     centre, scale = np.empty(width, x.dtype), np.empty(width, x.dtype)
     for i in range(first, last):
         centre[:] = 0
         count = max(deviation_sums(x[i], SPARSE, centre, total, square) // groups, 1)
         for g in range(groups):
-            mu[i, g] = group_sum(total, g, groups, c) / count
-            fill_group(centre, g, groups, c, mu[i, g])
+            mu[i, g] = group_sum(total, g, size) / count
+        spread(mu[i], centre, c)
         count = max(deviation_sums(x[i], 1, centre, total, square) // groups, 1)
         for g in range(groups):
-            offset = group_sum(total, g, groups, c) / count
-            var = group_sum(square, g, groups, c) / count - offset * offset
+            offset = group_sum(total, g, size) / count
+            var = group_sum(square, g, size) / count - offset * offset
             mu[i, g], rstd[i, g] = mu[i, g] + offset, 1 / np.sqrt((0 if var < 0 else var) + eps)
-            fill_group(centre, g, groups, c, mu[i, g])
-            fill_group(scale, g, groups, c, rstd[i, g])
+        spread(mu[i], centre, c)
+        spread(rstd[i], scale, c)
         for k in range(width):
             scale[k] *= gamma[k]
         normalise(x[i], centre, scale, beta, silu, y[i])
@@ -214,33 +226,31 @@ def group_norm_grad_samples(first, last, dy, x, gamma, beta, mu, rstd, silu, so_
     The sums for dgamma and dbeta, weighted by gamma, are also the two group means that dx needs.
     """
     groups, c = mu.shape[1], len(gamma)
+    size, count = c // groups, max(x.shape[1] // groups, 1)
     gamma, beta = repeated(gamma), repeated(beta)
     width = len(gamma)
-    count = max(x.shape[1] // groups, 1)
-    total, product, dz_of_silu = np.empty(width), np.empty(width), np.empty(x.shape[1] if silu else 0, x.dtype)
+    dz_of_silu = np.empty(x.shape[1] if silu else 0, x.dtype)
     centre, scale = np.empty(width, x.dtype), np.empty(width, x.dtype)
-    a, b = np.empty(width, x.dtype), np.empty(width, x.dtype)
+    a, b, mean, slope = np.empty(width, x.dtype), np.empty(width, x.dtype), np.empty(groups), np.empty(groups)
     for i in range(first, last):
         dgamma, dbeta = sums[i]
-        for g in range(groups):
-            fill_group(centre, g, groups, c, mu[i, g])
-            fill_group(scale, g, groups, c, rstd[i, g])
+        spread(mu[i], centre, c)
+        spread(rstd[i], scale, c)
         for k in range(width):
             scale[k] *= gamma[k]
         if silu:
             through_silu(dy[i], x[i], centre, scale, beta, dz_of_silu)
         dz = dz_of_silu if silu else dy[i]
-        product_sums(dz, x[i], centre, total, product)
-        for k in range(width):
-            dbeta[k % c] += total[k]
-            dgamma[k % c] += product[k]
-            total[k] *= scale[k]
-            product[k] *= scale[k]
+        product_sums(dz, x[i], centre, dbeta, dgamma)
         for g in range(groups):
-            for k in range(g * (c // groups), (g + 1) * (c // groups)):
+            of_dz, of_deviation = 0.0, 0.0
+            for k in range(g * size, (g + 1) * size):
+                of_dz += scale[k] * dbeta[k]
+                of_deviation += scale[k] * dgamma[k]
                 dgamma[k] *= rstd[i, g]
-            fill_group(a, g, groups, c, group_sum(total, g, groups, c) / count)
-            fill_group(b, g, groups, c, rstd[i, g] ** 2 * group_sum(product, g, groups, c) / count)
+            mean[g], slope[g] = of_dz / count, of_deviation / count * rstd[i, g] ** 2
+        spread(mean, a, c)
+        spread(slope, b, c)
         project_out(dz, x[i], centre, scale, a, b, dx[i], so_far[i : i + 1])
 
 
@@ -260,7 +270,7 @@ def through_silu(dy, x, centre, scale, beta, dz):
 
 @jit
 def product_sums(dz, x, centre, total, product):
-    """Write the sums over the rows of dz and of dz (x - centre)."""
+    """Write each channel's sums of dz and of dz (x - centre)."""
     width = max(len(centre), 1)
     part, part_product = np.empty(len(centre), x.dtype), np.empty(len(centre), x.dtype)
     total[:] = 0
@@ -273,9 +283,8 @@ def product_sums(dz, x, centre, total, product):
             for k in range(len(row)):
                 part[k] += g[k]
                 part_product[k] += g[k] * (row[k] - centre[k])
-        for k in range(len(centre)):
-            total[k] += part[k]
-            product[k] += part_product[k]
+        add_by_channel(part, total)
+        add_by_channel(part_product, product)
 
 
 @jit
