@@ -183,8 +183,7 @@ def group_norm_samples(first, last, x, gamma, beta, eps, silu, y, mu, rstd):
     size = c // groups
     gamma, beta = repeated(gamma), repeated(beta)
     width = len(gamma)
-    total, square = np.empty(c), np.empty(c)
-    centre, scale = np.empty(width, x.dtype), np.empty(width, x.dtype)
+    total, square, centre, scale = np.empty(c), np.empty(c), np.empty(width, x.dtype), np.empty(width, x.dtype)
     for i in range(first, last):
         centre[:] = 0
         count = max(deviation_sums(x[i], SPARSE, centre, total, square) // groups, 1)
