@@ -193,10 +193,11 @@ def test_a_worker_must_return_nothing():
 
 
 @jit
-def slow_for_the_helper(me, first, last, done):
+def slower_in_a_helper(me, first, last, done):
+    """The caller takes long enough for a helper to come in, and the helper longer than the caller."""
     for i in range(first, last):
         total = 0.0
-        for j in range(3_000_000 if me else 10):
+        for j in range(400_000 if me else 40_000):
             total += np.sqrt(done[i] + j)
         done[i] = 1 + 0 * total
 
@@ -204,9 +205,9 @@ def slow_for_the_helper(me, first, last, done):
 @compiled_only
 def test_whoever_came_in_is_waited_for(monkeypatch):
     monkeypatch.setattr(_threads, "_number_of_threads", 2)
-    for _ in range(30):
+    for _ in range(10):
         done = np.zeros(64)
-        _threads.parallel(64, slow_for_the_helper, done)
+        _threads.parallel(64, slower_in_a_helper, done)
         assert (done == 1).all()
 
 
