@@ -148,14 +148,13 @@ class Helper:
         self.thread.start()
 
     def live(self):
+        """What the thread runs. A caller that saw it awake does not wake it: before it sleeps it looks once more."""
         done = 0
         while True:
             self.awake.wait()
             done = serve(self.board, self.number, done, LOOKS)
             self.awake.clear()
-            done = serve(
-                self.board, self.number, done, 1
-            )  # a caller that found it awake does not wait for it to go to sleep
+            done = serve(self.board, self.number, done, 1)
 
 
 def compiled(worker, arguments):

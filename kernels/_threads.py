@@ -93,7 +93,7 @@ def _cut(tasks, threads, grain):
 def parallel(tasks, worker, *args, grain=1):
     """Run worker(first, last, *args) over range(tasks), the shares getting smaller so that none waits long at the end.
 
-    grain is the fewest tasks that are worth a share (handing one to another thread costs some 2 microseconds, and 10
+    grain is the fewest tasks that are worth a share (handing one to another thread costs some 2 microseconds, and 6
     where Python runs it). The caller's thread works too. An exception in any share is raised here, when all have ended.
 
     A compiled worker(me, first, last, *args), whose first parameter has that name, is told which of the threads it is
