@@ -6,9 +6,11 @@
 Shapes   x (M, K), W (K, N), b (N,), y and g (M, N)
 
 Many samples, as of a 1x1 convolution, are multiplied in tiles by simd/gemm.py: it reads x where it lies, which BLAS
-copies first, and its sums start from the bias, or from so_far. With fewer samples, the weights too are read where they
-lie: the samples are turned instead, y^T = W^T x^T, and as the left matrix of such a product, whose numbers are taken
-one by one, W and W^T do equally well. What fills no tiles is cut into parts for BLAS, as in matmul.py.
+copies first, and its sums start from the bias, or from so_far; the weights are rearranged beforehand, for all threads.
+With fewer samples that would take a good part of the time, for weights that are met once. So a thread lays down a
+panel of them, 2 vectors of columns, in its own L1 cache, lets all samples pass it, and goes on to the next: W comes
+from memory once, line by line. For dW, strips of the left matrix x^T are laid down likewise. What fills no tiles is cut
+into parts for BLAS, as in matmul.py.
 """
 
 import numpy as np
@@ -18,7 +20,7 @@ from ._numba import jit, numba
 from ._threads import get_num_threads, parallel, shares
 from .arithmetic import sum_positions_numba
 from .matmul import multiply
-from .simd.gemm import product, product_from, rounded
+from .simd.gemm import product, product_from
 from .simd.vector import add_rows, transpose_square
 from .turned import fits_squares, turn, turned
 
@@ -39,16 +41,17 @@ def linear_grad_numpy(g, x, w, needs, so_far=None):
     return dx if so_far is None else dx + so_far, x.T @ g if needs[1] else None, g.sum(0) if needs[2] else None
 
 
-# ---------------------------------------------------------------- CPU: in tiles, turned, or in parts
+# ---------------------------------------------------------------- CPU: in tiles, by panels, or in parts
 
 
 def linear_numba(x, w, bias):
     """A product with a bias."""
     y = aligned((len(x), w.shape[1]), np.result_type(x, w))
+    start = np.ascontiguousarray(bias, y.dtype)[None]
     if in_tiles(x, y):
-        multiply_in_tiles(x, panels_of(w), y, np.ascontiguousarray(bias, y.dtype)[None])
-    elif worth_turning(x, w, y):
-        multiply_turned(x, w.T, y, bias[None])
+        multiply_in_tiles(x, panels_of(w), y, start)
+    elif by_panels(x, w, y):
+        multiply_by_panels(x, w, False, y, start)
     else:
         multiply([(x, w, y, bias[None])])
     return y
@@ -60,8 +63,8 @@ def linear_grad_numba(g, x, w, needs, so_far=None):
     x may be None where dW is not wanted, and w where dx is not. dx comes last: what is read next is then in the cache.
     """
     dx, dw, db, parts = None, None, None, []
-    if needs[1] and in_tiles(x, g, FEW) and x.shape[1] % ROWS == 0:
-        dw, db = weight_grad_in_tiles(x, g, needs[2])
+    if needs[1] and sums_in_tiles(x, g):
+        dw, db = (weight_grad_in_pieces if len(x) >= MANY else weight_grad_by_strips)(x, g, needs[2])
     elif needs[1]:
         dw = aligned((x.shape[1], g.shape[1]), g.dtype)
         parts.append((x.T, g, dw, None))
@@ -72,8 +75,8 @@ def linear_grad_numba(g, x, w, needs, so_far=None):
         start = np.zeros((1, len(w)), g.dtype) if so_far is None else np.ascontiguousarray(so_far)
         if in_tiles(g, dx):
             multiply_in_tiles(g, panels_of_turned(w), dx, start)
-        elif worth_turning(g, w, dx):
-            multiply_turned(g, w, dx, start)
+        elif by_panels(g, w, dx):
+            multiply_by_panels(g, w, True, dx, start)
         else:
             parts.append((g, w.T, dx, so_far))
     multiply(parts)
@@ -83,19 +86,34 @@ def linear_grad_numba(g, x, w, needs, so_far=None):
 # ---------------------------------------------------------------- CPU: in tiles of the micro-kernel
 
 MANY = 1024  # samples, from which on the weights are soon rearranged
-FEW = 64  # samples, from which on tiles beat BLAS where the weights are not rearranged
-ENOUGH = 1 << 20  # multiplications, from which on turning the samples beats BLAS
+FEW = 64  # samples, from which on tiles beat BLAS
+ENOUGH = 1 << 20  # multiplications, from which on panels beat BLAS
 ROWS = 8  # of the micro-kernel's tile
 BLOCK = 64  # samples whose part of y stays in the core's L1 or L2 cache while all columns pass
 DEPTH = 128  # samples of a weight gradient that are summed in registers
-DEEP = 256  # terms of turned samples that are; so many rows, 2 vectors each, stay in the core's L1 cache
+DEEP = 256  # terms that are: so many rows of a panel stay in the core's L1 cache
 WIDE = 128  # columns of a weight gradient, DEPTH rows of which, or half of them, stay there
 
 
-def in_tiles(x, y, least=MANY):
-    """Whether a product of float32 with samples x, (M, *), and y's columns, (*, N), is large and fills whole tiles."""
-    whole = len(x) >= least and len(x) % ROWS == 0 and y.shape[1] % LANES == 0
-    return whole and all(a.dtype == np.float32 and a.strides[1] == 4 for a in (x, y))
+def plain(*arrays):
+    """Whether the micro-kernel can read them: float32, the numbers of a row side by side."""
+    return all(a.dtype == np.float32 and a.strides[1] == 4 for a in arrays)
+
+
+def in_tiles(x, y):
+    """Whether a product with samples x, (M, *), and y's columns, (*, N), is large and fills whole tiles."""
+    return len(x) >= MANY and len(x) % ROWS == y.shape[1] % LANES == 0 and plain(x, y)
+
+
+def by_panels(x, w, y):
+    """Whether there are samples and columns enough to lay down the weights panel by panel."""
+    enough = FEW <= len(x) < MANY and y.shape[1] >= 2 * LANES and len(x) * w.size >= ENOUGH
+    return enough and plain(x, w) and w.flags.c_contiguous
+
+
+def sums_in_tiles(x, g):
+    """Whether the weight gradient fills whole tiles."""
+    return len(x) >= FEW and x.shape[1] % ROWS == g.shape[1] % LANES == 0 and plain(x, g)
 
 
 def multiply_in_tiles(x, panels, y, start):
@@ -103,32 +121,29 @@ def multiply_in_tiles(x, panels, y, start):
     parallel(-(-len(x) // BLOCK), share_of_blocks, x, panels, start, y)
 
 
-def worth_turning(x, w, y):
-    """Whether samples are turned, of which there may be few: float32, a sample's numbers in order, enough to do."""
-    whole = len(x) >= FEW and y.shape[1] % ROWS == 0 and x.strides[1] == x.itemsize
-    return whole and x.dtype == w.dtype == np.float32 and len(x) * w.size >= ENOUGH
+def multiply_by_panels(x, w, is_turned, y, start):
+    """y = x w + start, or y = x w^T + start."""
+    parallel(-(-y.shape[1] // (2 * LANES)), share_of_columns, x, w, is_turned, start, y)
 
 
-def multiply_turned(x, left, y, start):
-    """y^T = left x^T + start^T: the samples are turned; what they are multiplied by is read through two strides."""
-    parallel(-(-len(x) // LANES), share_of_samples, x, left.ctypes.data, *left.strides, start, y, grain=2)
-
-
-def weight_grad_in_tiles(x, g, with_db):
-    """dw, and db on the way. A thread takes some rows of dw; of many samples, a piece, and the pieces are added."""
-    (m, c), n, threads = x.shape, g.shape[1], get_num_threads()
-    if m >= MANY:
-        pieces = [(begin, end, 0, c) for begin, end in shares(m, threads, MANY // 2)]
-    else:
-        pieces = [(0, m, ROWS * top, ROWS * bottom) for top, bottom in shares(c // ROWS, threads)]
-    sums = aligned((len(pieces) if m >= MANY else 1, c, n), np.float32)
-    db = np.zeros((len(sums), n if with_db else 0), np.float32)
-    depth = DEPTH // 2 if m >= MANY and n > WIDE // 2 else DEPTH
-    parallel(len(pieces), share_of_weight_grad, np.array(pieces), x, g, sums, db, depth)
+def weight_grad_in_pieces(x, g, with_db):
+    """dw, and db on the way, of many samples: a thread takes a piece of them, and the pieces are added."""
+    (m, c), n = x.shape, g.shape[1]
+    pieces = np.array(shares(m, get_num_threads(), MANY // 2))
+    sums, db = aligned((len(pieces), c, n), np.float32), np.zeros((len(pieces), n if with_db else 0), np.float32)
+    parallel(len(pieces), share_of_samples, pieces, x, g, sums, db, DEPTH if n <= WIDE // 2 else DEPTH // 2)
     for array in (sums, db):
         for piece in array[1:]:
             array[0] += piece
     return sums[0], db[0] if with_db else None
+
+
+def weight_grad_by_strips(x, g, with_db):
+    """dw, and db on the way, of few samples: a strip of dw at a time, whose columns of x are laid down."""
+    dw = aligned((x.shape[1], g.shape[1]), np.float32)
+    db = np.zeros(g.shape[1] if with_db else 0, np.float32)
+    parallel(-(-x.shape[1] // LANES), share_of_strips, x, g, dw, db)
+    return dw, db if with_db else None
 
 
 def panels_of(w):
@@ -185,50 +200,82 @@ def share_of_blocks(first, last, x, panels, start, y):
 
 
 @jit
-def share_of_samples(first, last, x, left, row, step, start, y):
-    """2 LANES samples at a time, which stay in the core's caches while the left matrix passes.
+def share_of_columns(first, last, x, w, is_turned, start, y):
+    """A panel of w, or of w^T, at a time: DEEP rows of it are laid down, and all samples pass.
 
-    left: its address; row, step: how many bytes apart its rows and columns lie. Where samples do not fill a vector, the
-    rest of it is worked out with whatever was there, and left behind.
+    Where samples do not fill tiles, or columns vectors, the last tile or vector ends with the last of them. What is
+    then worked out twice does no harm in sums that are kept apart until they are whole.
     """
-    (_, k), n = x.shape, y.shape[1]
-    turned_x, turned_y = np.empty((k, 2 * LANES), np.float32), np.empty((n, 2 * LANES), np.float32)
-    for begin in range(first * LANES, min(last * LANES, len(x)), 2 * LANES):
-        samples = min(2 * LANES, min(last * LANES, len(x)) - begin)
-        turn(x[begin:], 0, samples, turned_x)
-        if len(start) > 1:
-            turn(start[begin:], 0, samples, turned_y)
-        else:
-            for j in range(n):
-                turned_y[j] = start[0, j]
-        for at in range(0, k, DEEP):
-            product(
-                left + at * step, row, step, turned_x[at:].ctypes.data, 2 * BYTES, turned_y.ctypes.data,
-                2 * BYTES, n, rounded(samples, LANES), min(DEEP, k - at), True,
-            )  # fmt: skip
-        turn(turned_y, 0, n, y[begin : begin + samples])
+    (m, k), n = x.shape, y.shape[1]
+    whole = m // ROWS * ROWS
+    panel, sums = np.empty((DEEP, 2 * LANES), np.float32), np.zeros((whole + ROWS, 2 * LANES), np.float32)
+    for task in range(first, last):
+        left, right = task * 2 * LANES, min((task + 1) * 2 * LANES, n)
+        width = 2 * LANES if right - left > LANES else LANES
+        at = right - width
+        for begin in range(0, k, DEEP):
+            depth = min(DEEP, k - begin)
+            if is_turned:
+                turn(w[at:, begin:], 0, width, panel[:depth])
+            else:
+                for i in range(depth):
+                    source, target = w[begin + i, at : at + width], panel[i]
+                    for j in range(len(source)):
+                        target[j] = source[j]
+            for top, rows, place in ((0, whole, 0), (m - ROWS, ROWS if whole < m else 0, whole)):
+                product(
+                    x[top:].ctypes.data + 4 * begin, x.strides[0], 4, panel.ctypes.data, 2 * BYTES,
+                    sums[place:].ctypes.data, 2 * BYTES, rows, width, depth, begin > 0,
+                )  # fmt: skip
+        for i in range(m):
+            row = sums[i if i < whole else i + whole + ROWS - m, left - at :]
+            offset, result = start[min(i, len(start) - 1), left:right], y[i, left:right]
+            for j in range(len(result)):
+                result[j] = row[j] + offset[j]
 
 
 @jit
-def share_of_weight_grad(first, last, pieces, x, g, sums, db, depth):
-    """Rows of x^T g, summed over samples, a stretch of `depth` of them at a time; with the first row, g's own sums.
+def share_of_strips(first, last, x, g, dw, db):
+    """LANES rows of x^T g at a time, DEEP samples after DEEP; with the first rows, g's own sums.
+
+    As columns of x, which are laid down, they take LANES neighbouring numbers of a sample: a whole cache line.
+    """
+    strip = np.empty((DEEP, LANES), np.float32)
+    for task in range(first, last):
+        left, right = task * LANES, min((task + 1) * LANES, x.shape[1])
+        for column in range(0, len(db) if task == 0 else 0, LANES):
+            add_rows(g.ctypes.data + 4 * column, g.strides[0], len(g), db[column:].ctypes.data)
+        for begin in range(0, len(x), DEEP):
+            depth = min(DEEP, len(x) - begin)
+            for i in range(depth):
+                source, target = x[begin + i, left:right], strip[i]
+                for j in range(len(source)):
+                    target[j] = source[j]
+            product(
+                strip.ctypes.data, 4, BYTES, g[begin:].ctypes.data, g.strides[0], dw[left:].ctypes.data,
+                dw.strides[0], right - left, g.shape[1], depth, begin > 0,
+            )  # fmt: skip
+
+
+@jit
+def share_of_samples(first, last, pieces, x, g, sums, db, depth):
+    """x^T g of the pieces first..last, summed over samples, a stretch of `depth` of them at a time; and g's own sums.
 
     A stretch of WIDE columns of g stays in the core's L1 cache while the columns of x pass, 16 of a cache line at once.
     """
     for piece in range(first, last):
-        start, stop, top, bottom = pieces[piece]
-        dw, total = sums[min(piece, len(sums) - 1)], db[min(piece, len(sums) - 1)]
+        (start, stop), dw, total = pieces[piece], sums[piece], db[piece]
         for begin in range(start, stop, depth):
             samples = min(depth, stop - begin)
             for at in range(0, g.shape[1], WIDE):
                 end, source = min(at + WIDE, g.shape[1]), g[begin:].ctypes.data
-                for column in range(at, min(end, len(total)) if top == 0 else at, LANES):
+                for column in range(at, min(end, len(total)), LANES):
                     add_rows(source + 4 * column, g.strides[0], samples, total[column:].ctypes.data)
-                for row in range(top, bottom, 2 * ROWS):
+                for row in range(0, x.shape[1], 2 * ROWS):
                     product(
                         x[begin:].ctypes.data + 4 * row, 4, x.strides[0], source + 4 * at, g.strides[0],
-                        dw[row:].ctypes.data + 4 * at, dw.strides[0], min(2 * ROWS, bottom - row), end - at, samples,
-                        begin > start,
+                        dw[row:].ctypes.data + 4 * at, dw.strides[0], min(2 * ROWS, x.shape[1] - row), end - at,
+                        samples, begin > start,
                     )  # fmt: skip
 
 
