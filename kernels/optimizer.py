@@ -108,30 +108,36 @@ def square_norm_numpy(*gradients):
 #
 # The scalars are worked out in float64 and rounded once to the vectors' type: 1 - beta2 taken in
 # float32 would be off by 5e-5, and a float64 scalar would drag the whole loop to float64.
+# A weight whose gradient stays 0, such as a dead unit's, has means that decay for ever. Below the smallest normal
+# number some processors take a hundred times as long for each operation; so what is negligible becomes 0 before.
 # Every loop runs from 0 over its own slice: an index that might be negative, for all the compiler knows, and then
 # count from the end, would keep it from using vectors.
 
 GRAIN = 1 << 13  # elements that are worth a thread
+NEGLIGIBLE = 1 << 24  # times the smallest normal number: 2e-31 for float32
 PIECE = 1 << 17  # elements a sum: pieces, not threads, set the order of adding, so any thread count gives the same bits
 
 
 def sgd_step_numba(p, gradients, b, scale, lr, momentum, decay):
     """One pass over p, b and the gradient."""
     check_vectors({"p": p, "b": b}, g=gradients)
-    over_pieces(gradients, p.dtype, sgd_pieces, p, b, *map(p.dtype.type, (scale, lr, momentum, decay)))
+    scalars = scale, lr, momentum, decay, least(p.dtype)
+    over_pieces(gradients, p.dtype, sgd_pieces, p, b, *map(p.dtype.type, scalars))
 
 
 def rmsprop_step_numba(p, gradients, v, scale, lr, alpha, eps):
     """One pass over p, v and the gradient."""
     check_vectors({"p": p, "v": v}, g=gradients)
-    over_pieces(gradients, p.dtype, rmsprop_pieces, p, v, *map(p.dtype.type, (scale, lr, alpha, 1 - alpha, eps)))
+    scalars = scale, lr, alpha, 1 - alpha, eps, least(p.dtype)
+    over_pieces(gradients, p.dtype, rmsprop_pieces, p, v, *map(p.dtype.type, scalars))
 
 
 def adamw_step_numba(p, gradients, m, v, scale, lr, beta1, beta2, eps, decay, step, ema=None, d=0.0):
     """One pass over p, m, v, the gradient and the average."""
     check_vectors({"p": p, "m": m, "v": v} | ({} if ema is None else {"ema": ema}), g=gradients)
     bias1, bias2 = 1 - beta1**step, 1 - beta2**step
-    scalars = (scale, beta1, 1 - beta1, beta2, 1 - beta2, lr / bias1, bias2**-0.5, eps, 1 - lr * decay, 1 - d)
+    scalars = scale, beta1, 1 - beta1, beta2, 1 - beta2, lr / bias1, bias2**-0.5, eps, 1 - lr * decay, 1 - d
+    scalars = *scalars, least(p.dtype)
     over_pieces(gradients, p.dtype, adamw_pieces, p, m, v, ema, *map(p.dtype.type, scalars))
 
 
@@ -160,6 +166,17 @@ def over_pieces(gradients, dtype, worker, *args):
     parallel(len(pieces), worker, np.array(pieces, np.int64), *args, grain=grain)
 
 
+def least(dtype):
+    """What a mean must not stay below, unless it is 0."""
+    return NEGLIGIBLE * float(np.finfo(dtype).tiny)
+
+
+@jit
+def unless_negligible(mean, least):
+    """0 (of the mean's type) for what is smaller. NaN is not, and stays."""
+    return mean - mean if abs(mean) < least else mean
+
+
 @jit
 def piece_of_gradient(pieces, i, like):
     """(g, where it begins, where it ends) of a piece, of the type of another array."""
@@ -168,30 +185,30 @@ def piece_of_gradient(pieces, i, like):
 
 
 @jit
-def sgd_pieces(first, last, pieces, whole_p, whole_b, scale, lr, momentum, decay):
+def sgd_pieces(first, last, pieces, whole_p, whole_b, scale, lr, momentum, decay, least):
     for piece in range(first, last):
         g, start, end = piece_of_gradient(pieces, piece, whole_p)
         p, b = whole_p[start:end], whole_b[start:end]
         for i in range(len(g)):
-            b[i] = momentum * b[i] + (scale * g[i] + decay * p[i])
+            b[i] = unless_negligible(momentum * b[i] + (scale * g[i] + decay * p[i]), least)
             p[i] -= lr * b[i]
 
 
 @jit
-def rmsprop_pieces(first, last, pieces, whole_p, whole_v, scale, lr, alpha, one_minus_alpha, eps):
+def rmsprop_pieces(first, last, pieces, whole_p, whole_v, scale, lr, alpha, one_minus_alpha, eps, least):
     for piece in range(first, last):
         g, start, end = piece_of_gradient(pieces, piece, whole_p)
         p, v = whole_p[start:end], whole_v[start:end]
         for i in range(len(g)):
             clipped = scale * g[i]
-            v[i] = alpha * v[i] + one_minus_alpha * clipped * clipped
+            v[i] = unless_negligible(alpha * v[i] + one_minus_alpha * clipped * clipped, least)
             p[i] -= lr * clipped / (np.sqrt(v[i]) + eps)
 
 
 @jit
 def adamw_pieces(
     first, last, pieces, whole_p, whole_m, whole_v, ema,
-    scale, beta1, one_minus_beta1, beta2, one_minus_beta2, lr, root, eps, shrink, one_minus_d,
+    scale, beta1, one_minus_beta1, beta2, one_minus_beta2, lr, root, eps, shrink, one_minus_d, least,
 ):  # fmt: skip
     """lr and root hold the bias corrections: lr / (1 - beta1^k) and 1 / sqrt(1 - beta2^k)."""
     for piece in range(first, last):
@@ -200,8 +217,8 @@ def adamw_pieces(
         average = p if ema is None else ema[start:end]
         for i in range(len(g)):
             clipped = scale * g[i]
-            m[i] = beta1 * m[i] + one_minus_beta1 * clipped
-            v[i] = beta2 * v[i] + one_minus_beta2 * clipped * clipped
+            m[i] = unless_negligible(beta1 * m[i] + one_minus_beta1 * clipped, least)
+            v[i] = unless_negligible(beta2 * v[i] + one_minus_beta2 * clipped * clipped, least)
             p[i] = shrink * p[i] - lr * m[i] / (np.sqrt(v[i]) * root + eps)
             if ema is not None:
                 average[i] += one_minus_d * (p[i] - average[i])

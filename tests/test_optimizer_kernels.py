@@ -85,6 +85,21 @@ def test_decoupled_decay_shrinks_by_lr_times_decay_whatever_the_gradient(dialect
     np.testing.assert_allclose(with_decay - without, -0.01 * 0.2 * p, atol=1e-15)
 
 
+@pytest.mark.parametrize("name, states, scalars", [
+    ("sgd_step", 1, (1.0, 0.1, 0.9, 0.0)), ("rmsprop_step", 1, (1.0, 0.1, 0.9, 1e-8)),
+    ("adamw_step", 2, (1.0, 0.1, 0.9, 0.9, 1e-8, 0.0, 5000)),
+])  # fmt: skip
+def test_means_end_at_zero_where_the_gradient_has_become_zero(name, states, scalars):
+    """They would decay to numbers below the smallest normal one, which are slow; a NaN must not be taken for small."""
+    dead, alive, broken = 0, 1, 2
+    p, g = np.ones(3, np.float32), np.array([0, 1e-3, np.nan], np.float32)
+    means = [np.full(3, 1e-5, np.float32) for _ in range(states)]
+    for _ in range(900):
+        step(name, "numba")(p, [g], *means, *scalars)
+    for mean in means:
+        assert mean[dead] == 0 and mean[alive] > 1e-7 and np.isnan(mean[broken])
+
+
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_ema_of_a_constant_after_k_steps(dialect):
     """e_k = c + d^k (e_0 - c)."""
