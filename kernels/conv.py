@@ -10,7 +10,7 @@ samples or one for each: a network that tells its layers the noise level adds it
 one, is what the block that ends with this convolution adds its result to.
 
 For one window position (i, j) this is a matrix product of pixels with w[i,j]: the NumPy definition is
-a loop over window positions. There are four fast routes, in files of their own, and conv_method.py picks one.
+a loop over window positions. There are five fast routes, in files of their own, and conv_method.py picks one.
 
 Shapes   x (N, H, W, C)   w (KH, KW, C / groups, K)   b (K,) or (N, K)   y, r (N, P, Q, K)
          P = (H + 2 pad - d (KH - 1) - 1) // s + 1, Q likewise
@@ -27,6 +27,7 @@ from .arithmetic import add_numba, sum_positions_numba
 from .conv_method import choose
 from .im2col import im2col_input_grad_numba, im2col_numba, im2col_weight_grad_numba
 from .indirect import indirect_input_grad_numba, indirect_numba, indirect_weight_grad_numba
+from .lines import lines_input_grad_numba, lines_numba, lines_weight_grad_numba
 from .polyphase import polyphase_input_grad_numba, polyphase_numba, polyphase_weight_grad_numba
 from .winograd import winograd_input_grad_numba, winograd_numba, winograd_weight_grad_numba
 
@@ -106,6 +107,8 @@ def conv2d_numba(x, w, bias, stride, padding, dilation, groups, residual=None):
         return polyphase_numba(x, w, bias, size)
     if method == "indirect":
         return indirect_numba(x, w, bias, size, stride, padding, dilation)
+    if method == "lines":
+        return lines_numba(x, w, bias, size, stride, padding)
     return im2col_numba(x, w, bias, size, stride, padding, dilation)
 
 
@@ -123,6 +126,8 @@ def conv2d_input_grad_numba(dy, w, size, stride, padding, dilation, groups):
         return polyphase_input_grad_numba(dy, w, size)
     if method == "indirect":
         return indirect_input_grad_numba(dy, w, size, stride, padding, dilation)
+    if method == "lines":
+        return lines_input_grad_numba(dy, w, size, padding)
     return im2col_input_grad_numba(dy, w, size, stride, padding, dilation)
 
 
@@ -140,6 +145,8 @@ def conv2d_weight_grad_numba(x, dy, window, stride, padding, dilation, groups):
         return polyphase_weight_grad_numba(x, dy)
     if method == "indirect":
         return indirect_weight_grad_numba(x, dy, window, stride, padding, dilation)
+    if method == "lines":
+        return lines_weight_grad_numba(x, dy, window, stride, padding)
     return im2col_weight_grad_numba(x, dy, window, stride, padding, dilation)
 
 

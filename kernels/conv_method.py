@@ -3,6 +3,7 @@
     winograd   3x3 with a quarter of the multiplications; float32 only                          winograd.py
     polyphase  4x4 with stride 2, 9/16 of the multiplications; float32 only                     polyphase.py
     indirect   the micro-kernel reads pixels where they lie; float32 only                       indirect.py
+    lines      it reads lines of an image of few channels as overlapping rows; float32 only     lines.py
     im2col     windows copied into rows, products by BLAS; everything, float64 above all        im2col.py
                (and a 1x1 window over every pixel, which is a linear layer)
 
@@ -14,6 +15,7 @@ three passes) and T taps, `cost` adds up
                read again for every block of tiles
     im2col     m T C K by BLAS; m T pieces of rows to copy, of C numbers each
     winograd   cheapest wherever its own rule, winograd.fits, allows it
+    lines      likewise
 
 The constants were fitted to times of one thread on a processor with AVX-512. They need not be exact: where two methods
 cost the same, either will do.
@@ -25,6 +27,7 @@ holds every method to its line):
     winograd     1.5e-5     1.5e-5        1.5e-5
     polyphase    3e-6       3e-6          3e-6
     indirect     3e-6       3e-6          3e-6
+    lines        1e-6       1e-6          2e-6
     im2col       3e-6       3e-6          3e-6
 """
 
@@ -37,13 +40,14 @@ import numpy as np
 from ._numba import numba
 from ._threads import get_num_threads
 from .im2col import is_pointwise
+from .lines import fits_lines
 from .polyphase import cut_into_blocks, fits_polyphase
 from .winograd import fits
 
 if numba is not None:
     from .simd.vector import LANES
 
-METHODS = ("winograd", "polyphase", "indirect", "im2col")
+METHODS = ("winograd", "polyphase", "indirect", "lines", "im2col")
 ROWS = 8  # of the micro-kernel's tile
 
 BLAS = 1.2  # OpenBLAS is that much slower than the micro-kernel
@@ -89,12 +93,16 @@ def known_choice(forced, threads, which, dtype, n, w_shape, y_size, stride, padd
         possible.add("polyphase")
     if dtype == np.float32 and fills_tiles(which, w_shape):
         possible.add("indirect")
+    if fits_lines(which, dtype, w_shape, stride, padding, dilation):
+        possible.add("lines")
     if forced and forced not in possible:
         raise ValueError(f"{forced} does not apply to the {which} of {dtype} filters {w_shape}, stride={stride}")
     if forced or "winograd" in possible:
         return forced or "winograd"
     if is_pointwise(w_shape, stride, padding):
         return "im2col"
+    if "lines" in possible:
+        return "lines"
     return min(sorted(possible), key=lambda method: cost(method, which, n, w_shape, y_size))
 
 

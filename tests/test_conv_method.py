@@ -16,7 +16,7 @@ UNIT = (1, 1)
 
 # Largest error over largest result, float32 against the direct sum in float64, for standard normal data: the table in
 # kernels/conv_method.py.
-ERRORS = {"winograd": 1.5e-5, "polyphase": 3e-6, "indirect": 3e-6, "im2col": 3e-6}
+ERRORS = {"winograd": 1.5e-5, "polyphase": 3e-6, "indirect": 3e-6, "lines": 2e-6, "im2col": 3e-6}
 
 
 def three_errors(method, n, size, filters, stride=UNIT, padding=UNIT, dilation=UNIT, bias_each=False):
@@ -75,10 +75,29 @@ def test_the_polyphase_method_equals_the_direct_sum_at_any_size(n, size, c, k, b
     assert len(errors) == 3 and max(errors.values()) < ERRORS["polyphase"]
 
 
+@given(
+    n=st.sampled_from([1, 2, 7]), size=st.tuples(st.integers(1, 13), st.integers(1, 19)),
+    window=st.tuples(st.integers(1, 5), st.integers(1, 5)), few=st.integers(1, 7), many=st.sampled_from([16, 48]),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)), padding=st.tuples(st.integers(0, 3), st.integers(0, 3)),
+    bias_each=st.booleans(),
+)  # fmt: skip
+def test_lines_of_few_channels_equal_the_direct_sum_at_any_geometry(
+    n, size, window, few, many, stride, padding, bias_each
+):
+    assume(all(size[a] + 2 * padding[a] >= window[a] for a in (0, 1)))
+    errors = three_errors("lines", n, size, (*window, few, many), stride, padding, bias_each=bias_each)
+    assert set(errors) == {"forward", "weight grad"} and max(errors.values()) < ERRORS["lines"]
+    inside = tuple(min(padding[a], window[a] - 1) for a in (0, 1))
+    if window != (1, 1) and all(size[a] + 2 * inside[a] >= window[a] for a in (0, 1)):
+        errors = three_errors("lines", n, size, (*window, many, few), padding=inside)
+        assert set(errors) == {"input grad", "weight grad"} and max(errors.values()) < ERRORS["lines"]
+
+
 @pytest.mark.parametrize(
     ("filters", "pixels", "stride", "padding"),
-    [((3, 3, 64, 64), 32, UNIT, UNIT), ((4, 4, 64, 128), 16, (2, 2), UNIT), ((1, 1, 192, 64), 32, UNIT, (0, 0))],
-)
+    [((3, 3, 64, 64), 32, UNIT, UNIT), ((4, 4, 64, 128), 16, (2, 2), UNIT), ((1, 1, 192, 64), 32, UNIT, (0, 0)),
+     ((3, 3, 1, 64), 32, UNIT, UNIT), ((5, 5, 32, 3), 28, UNIT, (2, 2))],
+)  # fmt: skip
 @pytest.mark.parametrize("method", METHODS)
 def test_the_error_stays_in_the_table_at_working_sizes(method, filters, pixels, stride, padding):
     for name, error in three_errors(method, 2, (pixels, pixels), filters, stride, padding).items():
@@ -109,12 +128,20 @@ def test_an_empty_batch_gives_empty_results_and_a_zero_gradient(method):
         assert not conv.conv2d_weight_grad_numba(x, dy, (4, 4), *settings).any()
 
 
-@pytest.mark.parametrize("method", ["indirect", "polyphase"])
-def test_a_nan_reaches_every_result_that_sees_it(method):
-    x, w = np.zeros((1, 8, 8, 16), np.float32), np.ones((4, 4, 16, 16), np.float32)
-    x[0, 3, 3, 5] = np.nan
+def test_an_empty_batch_of_few_channels():
+    x, dy, settings = np.zeros((0, 8, 8, 1), np.float32), np.zeros((0, 4, 4, 16), np.float32), ((2, 2), UNIT, UNIT, 1)
+    with use_method("lines"):
+        assert conv.conv2d_numba(x, np.ones((4, 4, 1, 16), np.float32), None, *settings).shape == dy.shape
+        assert not conv.conv2d_weight_grad_numba(x, dy, (4, 4), *settings).any()
+
+
+@pytest.mark.parametrize(("method", "c"), [("indirect", 16), ("polyphase", 16), ("lines", 2)])
+def test_a_nan_reaches_every_result_that_sees_it_and_no_other(method, c):
+    x, w = np.zeros((1, 8, 8, c), np.float32), np.ones((4, 4, c, 16), np.float32)
+    x[0, 3, 3, 1] = np.nan
     with use_method(method):
-        assert np.isnan(conv.conv2d_numba(x, w, None, (2, 2), UNIT, UNIT, 1)[0, 1:3, 1:3]).all()
+        seen = np.isnan(conv.conv2d_numba(x, w, None, (2, 2), UNIT, UNIT, 1)[0]).all(axis=2)
+    assert seen[1:3, 1:3].all() and seen.sum() == 4
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -125,6 +152,8 @@ def test_any_number_of_threads_computes_the_same(monkeypatch, threads):
     for method in ("indirect", "polyphase"):
         errors = three_errors(method, 9, (10, 7), (4, 4, 16, 32), (2, 2))
         assert len(errors) == 3 and max(errors.values()) < ERRORS[method]
+    assert max(three_errors("lines", 9, (10, 7), (3, 3, 1, 32)).values()) < ERRORS["lines"]
+    assert max(three_errors("lines", 9, (10, 7), (3, 3, 32, 2)).values()) < ERRORS["lines"]
 
 
 # ---------------------------------------------------------------- the choice
@@ -145,9 +174,12 @@ def test_which_convolutions_take_which_method(which):
 
 
 def test_narrow_convolutions():
-    assert chosen("forward", w=(3, 3, 1, 64)) == "im2col"
-    assert chosen("forward", w=(3, 3, 64, 1)) == "im2col"
-    assert chosen("input grad", w=(3, 3, 1, 64)) == "im2col"
+    few, one = (3, 3, 1, 64), (3, 3, 64, 1)
+    assert chosen("forward", w=few) == chosen("weight grad", w=few) == "lines"
+    assert chosen("input grad", w=one) == chosen("weight grad", w=one) == "lines"
+    assert chosen("forward", w=few, stride=(2, 2)) == "lines" == chosen("forward", w=(1, 1, 3, 64), stride=(2, 2))
+    assert chosen("input grad", w=one, stride=(2, 2)) != "lines"  # phases, not a convolution
+    assert chosen("forward", w=one) == chosen("input grad", w=few) == chosen("forward", np.float64, w=few) == "im2col"
 
 
 def test_use_method_forces_or_refuses():
@@ -173,6 +205,7 @@ for method in ("indirect", "polyphase"):
     errors = three_errors(method, 3, (9, 6), (4, 4, 24, 40), (2, 2))
     assert len(errors) == 3
     print(max(errors.values()))
+print(max(three_errors("lines", 3, (9, 6), (4, 4, 3, 48), (2, 2)).values()))
 """
 
 
