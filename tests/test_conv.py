@@ -1,5 +1,7 @@
 """Convolution's own checks: what does not fit is refused, and the message names the argument and what came."""
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -31,3 +33,15 @@ def test_a_convolution_that_cannot_be_is_refused(settings, message):
 def test_axes_that_are_missing_are_named():
     with pytest.raises(ValueError, match=r"x must be \(N, H, W, C\) and weight have four axes"):
         ops.conv2d(Tensor(X[0]), Tensor(W))
+
+
+def test_the_tape_does_not_keep_a_residual():
+    """Backward adds nothing to its gradient and does not read it."""
+    x, w, r = (Tensor(np.ones(s, np.float32), requires_grad=True) for s in ((1, 4, 4, 2), (3, 3, 2, 2), (1, 4, 4, 2)))
+    added = 2 * r
+    array = weakref.ref(added.data)
+    y = ops.conv2d(x, w, padding=1, residual=added)
+    del added
+    assert array() is None
+    y.sum().backward()
+    assert (r.grad.data == 2).all()

@@ -46,12 +46,18 @@ class Conv2d(Operation):
 class ResidualConv2d(Conv2d):
     """y = r + C(x, w) + b: r is added while the result is written, which saves a pass over memory."""
 
-    def forward(self, x, w, r, bias=None):
-        return dispatch("conv2d", x, w, bias, *self.geometry, r)
+    def __call__(self, *inputs):
+        """Backward does not read r, the last of them: on the tape it would stay in memory for nothing."""
+        y = super().__call__(*inputs)
+        self.inputs = self.inputs[:-1]
+        return y
 
-    def backward(self, g, needs, x, w, r, *bias):
-        dx, dw, *db = super().backward(g, [*needs[:2], *needs[3:]], x, w, *bias)
-        return dx, dw, g, *db
+    def forward(self, x, w, *bias_and_r):
+        *bias, r = bias_and_r
+        return dispatch("conv2d", x, w, *(bias or [None]), *self.geometry, r)
+
+    def backward(self, g, needs, *inputs):
+        return *super().backward(g, needs[:-1], *inputs), g
 
 
 class Conv2dInputGrad(Operation):
@@ -112,11 +118,11 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, resi
                 f"weight {weight.shape}, padding={padding}, dilation={dilation}"
             )
     check_bias(bias, weight.shape[3], len(x))
-    inputs, operation = [x, weight], Conv2d
+    inputs, operation = [x, weight] if bias is None else [x, weight, bias], Conv2d
     if residual is not None:
         check_residual(residual, x, weight, stride, padding, dilation)
         inputs, operation = [*inputs, residual], ResidualConv2d
-    return operation(stride, padding, dilation, groups)(*inputs, *([] if bias is None else [bias]))
+    return operation(stride, padding, dilation, groups)(*inputs)
 
 
 def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0, dilation=1, groups=1):
