@@ -42,7 +42,7 @@ from .winograd_tiles import add_residual, fill_strip, place_of_run, read_gradien
 if numba is not None:
     from .simd.vector import BYTES, LANES
 
-CACHE = 1 << 21  # bytes of a core's L2 cache
+CACHE = 1 << 21  # bytes of filters, from which on they come from beyond the L2 cache (1 to 2 MB) of any core
 SHARE = 1 << 22  # multiplications that are worth a share
 TILES = 32  # of a block: with 128 channels in and out, V and M take 1.2 MB of that
 AT_1 = 7  # the plane of the point (1, 1)
