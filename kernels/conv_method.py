@@ -27,7 +27,7 @@ holds every method to its line):
     winograd     1.5e-5     1.5e-5        1.5e-5
     polyphase    3e-6       3e-6          3e-6
     indirect     3e-6       3e-6          3e-6
-    lines        1e-6       1e-6          2e-6
+    lines        2e-6       2e-6          2e-6
     im2col       3e-6       3e-6          3e-6
 """
 
