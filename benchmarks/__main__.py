@@ -45,7 +45,10 @@ def add_suite(name):
     @click.option("--forms", help="forms of PyTorch to run, separated by commas [default: all that the row has]")
     @click.option("--repetitions", type=click.IntRange(1), default=REPETITIONS[name], show_default=True)
     @click.option("--threads", type=click.IntRange(1), default=cores(), help="of both sides [default: every core]")
-    @click.option("--record", is_flag=True, help="keep a full run: benchmarks/results and benchmarks/RESULTS.md")
+    @click.option(
+        "--record", is_flag=False, flag_value="", metavar="[MACHINE]", callback=check_machine,
+        help="keep a full run: benchmarks/results and benchmarks/RESULTS.md; a name sets it beside other machines",
+    )  # fmt: skip
     def command(against, device, json_path, plot, text, forms, repetitions, threads, record):
         if device == "cuda":
             require_gpu(name, record)
@@ -53,11 +56,11 @@ def add_suite(name):
         wanted = check_forms(forms) if check_opponent(against) else ()
         if not chosen:
             stop(f"no row of {name} contains {text!r}")
-        if record and (text or forms or not against):
+        if record is not None and (text or forms or not against):
             stop("--record keeps full runs only: give --against torch, and neither --filter nor --forms")
         results = measure(name, chosen, wanted, repetitions, threads, device)
         refused = [row["name"] for row in results["results"] if row.get("refused")]
-        keep(name, results, json_path, plot, record and not refused)
+        keep(name, results, json_path, plot, None if refused else record)
         if refused:
             click.echo(f"the two libraries disagree on {len(refused)} of {len(chosen)} rows", err=True)
             sys.exit(1)
@@ -78,10 +81,16 @@ def measure(name, chosen, forms, repetitions, threads, device):
     return {**how(), **figures}
 
 
+def check_machine(context, option, name):
+    if name and not name.isalnum():
+        raise click.BadParameter(f"a machine's name becomes part of a file's: letters and digits, got {name!r}")
+    return name
+
+
 def require_gpu(name, record):
     if name != "kernels":
         stop(f"--device cuda measures kernels only, not {name}")
-    if record:
+    if record is not None:
         stop("--record keeps figures of the CPU: leave it out with --device cuda, and use --json")
     try:
         find_device("cuda")
@@ -119,8 +128,8 @@ def keep(name, results, json_path, plot, record):
         from . import plots
 
         written += plots.save(name, results, plot)
-    if record:
-        written += [RESULTS / f"{name}.json", page.PAGE]
+    if record is not None:
+        written += [RESULTS / (f"{name}-{record}.json" if record else f"{name}.json"), page.PAGE]
         written[-2].write_text(text)
         page.PAGE.write_text(page.page(page.committed()))
     for path in written:

@@ -1,4 +1,6 @@
-"""benchmarks/RESULTS.md, made from benchmarks/results/*.json by `python -m benchmarks SUITE --record`."""
+"""benchmarks/RESULTS.md, made from benchmarks/results by `python -m benchmarks SUITE --record [MACHINE]`.
+
+A record is called {suite}.json, or {suite}-{machine}.json where a machine was named."""
 
 import json
 from pathlib import Path
@@ -28,21 +30,22 @@ NOTES = {
 
 
 def page(records):
-    """The whole page from {suite: record}."""
-    parts = [INTRODUCTION, *(section(name, records[name]) for name in SUITES if name in records)]
-    return "\n".join(parts)
+    """The whole page from {name: record}, in the order of the suites; a suite's unnamed record comes first."""
+    order = sorted(records, key=lambda name: (SUITES.index(name.partition("-")[0]), name))
+    return "\n".join([INTRODUCTION, *(section(name, records[name]) for name in order)])
 
 
 def committed():
-    """{suite: record} of the committed results."""
-    paths = {name: RESULTS / f"{name}.json" for name in SUITES}
-    return {name: json.loads(path.read_text()) for name, path in paths.items() if path.is_file()}
+    """{name: record} of the committed results."""
+    paths = sorted(RESULTS.glob("*.json"))
+    return {path.stem: json.loads(path.read_text()) for path in paths if path.stem.partition("-")[0] in SUITES}
 
 
 def section(name, record):
     machine = ", ".join(f"{fact} {shown(value)}" for fact, value in record["machine"].items())
-    head = [f"## {name}\n", f"`{record['command']}`\n", f"{NOTES[name]}\n", f"Machine: {machine}.\n"]
-    return "\n".join([*head, *table(name, record), ""])
+    name, _, where = name.partition("-")
+    head = f"## {name}{f', on {where}' if where else ''}\n", f"`{record['command']}`\n", f"{NOTES[name]}\n"
+    return "\n".join([*head, f"Machine: {machine}.\n", *table(name, record), ""])
 
 
 def table(name, record):

@@ -314,6 +314,17 @@ def test_the_page_shows_figures_refusals_and_notes():
     assert all(line.count("|") == 11 for line in text.splitlines() if line.startswith("|"))
 
 
+def test_a_record_of_a_named_machine_stands_after_the_unnamed_one(tmp_path, monkeypatch):
+    figures = {"command": "python -m benchmarks", "machine": {"cpu": "some CPU"}, "results": []}
+    for name in ("models-other", "kernels", "models", "cuda-facts"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(figures))
+    monkeypatch.setattr(page, "RESULTS", tmp_path)
+    heads = [line for line in page.page(page.committed()).splitlines() if line.startswith("## ")]
+    assert heads == ["## models", "## models, on other", "## kernels"]
+    refused = CliRunner().invoke(main, ["models", "--against", "torch", "--record", "../other"])
+    assert refused.exit_code == 2 and "letters and digits, got '../other'" in refused.output
+
+
 @pytest.mark.skipif(not page.PAGE.is_file(), reason="no full run has been recorded yet")
 def test_the_committed_page_is_that_of_the_committed_results():
     assert page.PAGE.read_text() == page.page(page.committed()), "make it again: python -m benchmarks SUITE --record"
