@@ -33,7 +33,9 @@ from ._numba import jit, jit_for_python
 # them met an error; the address of the shares, and how many these are; what `enter` is to be told.
 CALL, DOOR, NEXT, LEFT, FAILED, SHARES, TOLD = range(7)
 CLOSED = 1 << 62  # more than will ever come in
-LOOKS = 1000  # 0.2 to 0.3 microseconds each: for so long a helper watches before it goes to sleep
+# For so long, 0.25 microseconds a look, a helper watches before it sleeps: for longer than Python takes between two
+# kernels, also on a slow processor, since to wake it takes the caller some 90 microseconds there.
+LOOKS = 5000
 MISSING = -1  # the worker is not compiled for such arguments yet
 FORMS = {"first": WHOLE, "me": NUMBERED}  # which shows in the name of a worker's first parameter
 
