@@ -25,6 +25,16 @@ def test_the_readme_shows_the_measured_table():
     assert table() in README.read_text(), "make it again with: python -m benchmarks.report"
 
 
+def test_the_readme_says_how_another_processor_compares():
+    rows = json.loads((RESULTS / "models-xeon.json").read_text())["results"]
+    ratio = {row["name"].rpartition(" ")[0]: row["ratio"] for row in rows}
+    text = " ".join(README.read_text().split())
+    assert (
+        "U-Net's training step is {unet train:.1f} times as fast as PyTorch's, a sampling step {unet forward:.1f}, "
+        "the DCGAN's step {dcgan train:.1f}, and the MLP VAE's step takes longer than PyTorch's ({vae train:.1f})"
+    ).format(**ratio) in text
+
+
 def test_every_result_says_how_it_was_made():
     for path in RESULTS.glob("*.json"):
         record = json.loads(path.read_text())
