@@ -82,6 +82,7 @@ def measure(name, chosen, forms, repetitions, threads, device):
 
 
 def check_machine(context, option, name):
+    """None without --record, "" where it names no machine, else the name."""
     if name and not name.isalnum():
         raise click.BadParameter(f"a machine's name becomes part of a file's: letters and digits, got {name!r}")
     return name

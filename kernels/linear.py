@@ -53,7 +53,7 @@ def linear_numba(x, w, bias):
     elif by_panels(x, w, y):
         multiply_by_panels(x, w, False, y, start)
     else:
-        multiply([(x, w, y, bias[None])])
+        multiply([(x, w, y, start)])
     return y
 
 

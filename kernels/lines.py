@@ -1,4 +1,4 @@
-"""Convolution of few channels without copies: a line of the image, read through overlapping rows.
+"""Convolution of few channels without copied windows: a line of the image, read through overlapping rows.
 
 The KW pixels under one line of a window are KW C adjacent numbers, and the next window's begin S C numbers further on.
 So a line of the image *is* the matrix that im2col (im2col.py) would copy it into; its rows overlap. With one such
@@ -81,7 +81,7 @@ def sum_lines(x, dy, window, stride, padding):
 
 
 def length_of_strip(windows, kw, c, stride):
-    """Numbers under so many windows side by side, which make up whole tiles, or under all but one and a whole tile."""
+    """Numbers in a line of a strip: under so many windows side by side, rounded up to whole tiles both ways."""
     return (rounded(windows, ROWS) - 1) * stride * c + rounded(kw * c, ROWS)
 
 

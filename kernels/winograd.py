@@ -44,7 +44,7 @@ if numba is not None:
 
 CACHE = 1 << 21  # bytes of filters, from which on they come from beyond the L2 cache (1 to 2 MB) of any core
 SHARE = 1 << 22  # multiplications that are worth a share
-TILES = 32  # of a block: with 128 channels in and out, V and M take 1.2 MB of that
+TILES = 32  # of a block: with 128 channels in and out, V and M take 1.2 MB of an L2 cache
 AT_1 = 7  # the plane of the point (1, 1)
 ALL = np.arange(36)  # the planes; upsample_conv.py does without some of them, which are 0
 ROWS = 32  # input channels whose filters' gradient is worked out at a time: its 36 planes stay in the cache beside V
