@@ -8,7 +8,7 @@ Shapes   x (M, K), W (K, N), b (N,), y and g (M, N)
 Many samples, as of a 1x1 convolution, are multiplied in tiles by simd/gemm.py: it reads x where it lies, which BLAS
 copies first, and its sums start from the bias, or from so_far; the weights are rearranged beforehand, for all threads.
 With fewer samples that would take a good part of the time, for weights that are met once. So a thread lays down a
-panel of them, 2 vectors of columns, in its own L1 cache, lets all samples pass it, and goes on to the next: W comes
+panel of them in its own L1 cache, lets all samples pass it, and goes on to the next: W comes
 from memory once, line by line. For dW, strips of the left matrix x^T are laid down likewise. What fills no tiles is cut
 into parts for BLAS, as in matmul.py.
 """
@@ -20,11 +20,12 @@ from ._numba import jit, numba
 from ._threads import get_num_threads, parallel, shares
 from .arithmetic import sum_positions_numba
 from .matmul import multiply
-from .simd.gemm import product, product_from
+from .simd.gemm import STRETCH, product, product_from
 from .simd.vector import add_rows, transpose_square
 from .turned import fits_squares, turn, turned
 
 if numba is not None:
+    from .simd.gemm import COLUMNS, PANEL
     from .simd.vector import BYTES, LANES
 
 # ---------------------------------------------------------------- NumPy: the definition
@@ -89,10 +90,7 @@ MANY = 1024  # samples, from which on the weights are soon rearranged
 FEW = 64  # samples, from which on tiles beat BLAS
 ENOUGH = 1 << 20  # multiplications, from which on panels beat BLAS
 ROWS = 8  # of the micro-kernel's tile
-BLOCK = 64  # samples whose part of y stays in the core's L1 or L2 cache while all columns pass
-DEPTH = 128  # samples of a weight gradient that are summed in registers
-DEEP = 256  # terms that are: so many rows of a panel stay in the core's L1 cache
-WIDE = 128  # columns of a weight gradient, DEPTH rows of which, or half of them, stay there
+BLOCK = 64  # samples whose part of x and y, or of x and g, stays in the core's caches while all columns pass
 
 
 def plain(*arrays):
@@ -123,7 +121,7 @@ def multiply_in_tiles(x, panels, y, start):
 
 def multiply_by_panels(x, w, is_turned, y, start):
     """y = x w + start, or y = x w^T + start."""
-    parallel(-(-y.shape[1] // (2 * LANES)), share_of_columns, x, w, is_turned, start, y)
+    parallel(-(-y.shape[1] // PANEL), share_of_columns, x, w, is_turned, start, y)
 
 
 def weight_grad_in_pieces(x, g, with_db):
@@ -131,7 +129,7 @@ def weight_grad_in_pieces(x, g, with_db):
     (m, c), n = x.shape, g.shape[1]
     pieces = np.array(shares(m, get_num_threads(), MANY // 2))
     sums, db = aligned((len(pieces), c, n), np.float32), np.zeros((len(pieces), n if with_db else 0), np.float32)
-    parallel(len(pieces), share_of_samples, pieces, x, g, sums, db, DEPTH if n <= WIDE // 2 else DEPTH // 2)
+    parallel(len(pieces), share_of_samples, pieces, x, g, sums, db)
     for array in (sums, db):
         for piece in array[1:]:
             array[0] += piece
@@ -147,8 +145,8 @@ def weight_grad_by_strips(x, g, with_db):
 
 
 def panels_of(w):
-    """w (K, N) as (panels, K, 2 LANES): the columns that one tile of the product reads lie together."""
-    panels, known = derived("panels", w, (-(-w.shape[1] // (2 * LANES)), len(w), 2 * LANES), np.float32)
+    """w (K, N) as (panels, K, PANEL): the columns that one tile of the product reads lie together."""
+    panels, known = derived("panels", w, (-(-w.shape[1] // PANEL), len(w), PANEL), np.float32)
     if not known:
         parallel(len(panels), share_of_panels, w, panels, grain=1 + 2**10 // len(w))
     return panels
@@ -158,29 +156,29 @@ def panels_of_turned(w):
     """The panels of w^T, square by square where w is made of squares."""
     if not (fits_squares(w[None, None]) and w.flags.c_contiguous):
         return panels_of(turned(w[None, None])[0, 0])
-    panels = scratch("panels", (-(-len(w) // (2 * LANES)), w.shape[1], 2 * LANES), np.float32)
+    panels = scratch("panels", (-(-len(w) // PANEL), w.shape[1], PANEL), np.float32)
     parallel(len(w) // LANES, share_of_turned_panels, w, panels, grain=1 + 2**11 // w.shape[1])
     return panels
 
 
 @jit
 def share_of_panels(first, last, w, panels):
-    """2 LANES columns of w a panel; where w has no more, what lies there is never read."""
+    """PANEL columns of w a panel; where w has no more, what lies there is never read."""
     for panel in range(first, last):
-        begin = panel * 2 * LANES
+        begin = panel * PANEL
         for k in range(len(w)):
-            for j in range(begin, min(begin + 2 * LANES, w.shape[1])):
+            for j in range(begin, min(begin + PANEL, w.shape[1])):
                 panels[panel, k, j - begin] = w[k, j]
 
 
 @jit
 def share_of_turned_panels(first, last, w, panels):
-    """LANES rows of w are as many columns of a panel: its left half or its right one."""
+    """LANES rows of w are as many columns of a panel: a vector in each of its rows."""
     k = w.shape[1]
-    for half in range(first, last):
-        target = panels[half // 2].ctypes.data + half % 2 * BYTES
+    for part in range(first, last):
+        target = panels[part // COLUMNS].ctypes.data + part % COLUMNS * BYTES
         for at in range(0, k, LANES):
-            transpose_square(w[half * LANES :].ctypes.data + 4 * at, 4 * k, target + at * 2 * BYTES, 2 * BYTES)
+            transpose_square(w[part * LANES :].ctypes.data + 4 * at, 4 * k, target + at * 4 * PANEL, 4 * PANEL)
 
 
 @jit
@@ -191,44 +189,43 @@ def share_of_blocks(first, last, x, panels, start, y):
     for begin in range(first * BLOCK, min(last * BLOCK, len(x)), BLOCK):
         rows = min(begin + BLOCK, len(x)) - begin
         for panel in range(len(panels)):
-            at = panel * 2 * LANES
+            at = panel * PANEL
             product_from(
                 start.ctypes.data + begin * start_row + 4 * at, start_row,
-                x[begin:].ctypes.data, x.strides[0], 4, panels[panel].ctypes.data, 2 * BYTES,
-                y[begin:].ctypes.data + 4 * at, y.strides[0], rows, min(2 * LANES, y.shape[1] - at), x.shape[1],
+                x[begin:].ctypes.data, x.strides[0], 4, panels[panel].ctypes.data, 4 * PANEL,
+                y[begin:].ctypes.data + 4 * at, y.strides[0], rows, min(PANEL, y.shape[1] - at), x.shape[1],
             )  # fmt: skip
 
 
 @jit
 def share_of_columns(first, last, x, w, is_turned, start, y):
-    """A panel of w, or of w^T, at a time: DEEP rows of it are laid down, and all samples pass.
+    """A panel of w, or of w^T, at a time: STRETCH rows of it are laid down, and all samples pass.
 
-    Where samples do not fill tiles, or columns vectors, the last tile or vector ends with the last of them. What is
-    then worked out twice does no harm in sums that are kept apart until they are whole.
+    The sums are kept apart until they are whole. So there is room for what columns beside the last would be, and where
+    samples do not fill tiles, the last tile ends with the last of them: what is worked out twice does no harm.
     """
     (m, k), n = x.shape, y.shape[1]
     whole = m // ROWS * ROWS
-    panel, sums = np.empty((DEEP, 2 * LANES), np.float32), np.zeros((whole + ROWS, 2 * LANES), np.float32)
+    panel, sums = np.zeros((STRETCH, PANEL), np.float32), np.zeros((whole + ROWS, PANEL), np.float32)
     for task in range(first, last):
-        left, right = task * 2 * LANES, min((task + 1) * 2 * LANES, n)
-        width = 2 * LANES if right - left > LANES else LANES
-        at = right - width
-        for begin in range(0, k, DEEP):
-            depth = min(DEEP, k - begin)
+        left, right = task * PANEL, min((task + 1) * PANEL, n)
+        width = (right - left + LANES - 1) // LANES * LANES
+        for begin in range(0, k, STRETCH):
+            depth = min(STRETCH, k - begin)
             if is_turned:
-                turn(w[at:, begin:], 0, width, panel[:depth])
+                turn(w[left:, begin:], 0, right - left, panel[:depth])
             else:
                 for i in range(depth):
-                    source, target = w[begin + i, at : at + width], panel[i]
+                    source, target = w[begin + i, left:right], panel[i]
                     for j in range(len(source)):
                         target[j] = source[j]
             for top, rows, place in ((0, whole, 0), (m - ROWS, ROWS if whole < m else 0, whole)):
                 product(
-                    x[top:].ctypes.data + 4 * begin, x.strides[0], 4, panel.ctypes.data, 2 * BYTES,
-                    sums[place:].ctypes.data, 2 * BYTES, rows, width, depth, begin > 0,
+                    x[top:].ctypes.data + 4 * begin, x.strides[0], 4, panel.ctypes.data, 4 * PANEL,
+                    sums[place:].ctypes.data, 4 * PANEL, rows, width, depth, begin > 0,
                 )  # fmt: skip
         for i in range(m):
-            row = sums[i if i < whole else i + whole + ROWS - m, left - at :]
+            row = sums[i if i < whole else i + whole + ROWS - m]
             offset, result = start[min(i, len(start) - 1), left:right], y[i, left:right]
             for j in range(len(result)):
                 result[j] = row[j] + offset[j]
@@ -236,17 +233,17 @@ def share_of_columns(first, last, x, w, is_turned, start, y):
 
 @jit
 def share_of_strips(first, last, x, g, dw, db):
-    """LANES rows of x^T g at a time, DEEP samples after DEEP; with the first rows, g's own sums.
+    """LANES rows of x^T g at a time, STRETCH samples after STRETCH; with the first rows, g's own sums.
 
     As columns of x, which are laid down, they take LANES neighbouring numbers of a sample: a whole cache line.
     """
-    strip = np.empty((DEEP, LANES), np.float32)
+    strip = np.empty((STRETCH, LANES), np.float32)
     for task in range(first, last):
         left, right = task * LANES, min((task + 1) * LANES, x.shape[1])
         for column in range(0, len(db) if task == 0 else 0, LANES):
             add_rows(g.ctypes.data + 4 * column, g.strides[0], len(g), db[column:].ctypes.data)
-        for begin in range(0, len(x), DEEP):
-            depth = min(DEEP, len(x) - begin)
+        for begin in range(0, len(x), STRETCH):
+            depth = min(STRETCH, len(x) - begin)
             for i in range(depth):
                 source, target = x[begin + i, left:right], strip[i]
                 for j in range(len(source)):
@@ -258,25 +255,18 @@ def share_of_strips(first, last, x, g, dw, db):
 
 
 @jit
-def share_of_samples(first, last, pieces, x, g, sums, db, depth):
-    """x^T g of the pieces first..last, summed over samples, a stretch of `depth` of them at a time; and g's own sums.
-
-    A stretch of WIDE columns of g stays in the core's L1 cache while the columns of x pass, 16 of a cache line at once.
-    """
+def share_of_samples(first, last, pieces, x, g, sums, db):
+    """x^T g of the pieces first..last, summed over samples, a block of them at a time; and g's own sums."""
     for piece in range(first, last):
         (start, stop), dw, total = pieces[piece], sums[piece], db[piece]
-        for begin in range(start, stop, depth):
-            samples = min(depth, stop - begin)
-            for at in range(0, g.shape[1], WIDE):
-                end, source = min(at + WIDE, g.shape[1]), g[begin:].ctypes.data
-                for column in range(at, min(end, len(total)), LANES):
-                    add_rows(source + 4 * column, g.strides[0], samples, total[column:].ctypes.data)
-                for row in range(0, x.shape[1], 2 * ROWS):
-                    product(
-                        x[begin:].ctypes.data + 4 * row, 4, x.strides[0], source + 4 * at, g.strides[0],
-                        dw[row:].ctypes.data + 4 * at, dw.strides[0], min(2 * ROWS, x.shape[1] - row), end - at,
-                        samples, begin > start,
-                    )  # fmt: skip
+        for begin in range(start, stop, BLOCK):
+            samples, source = min(BLOCK, stop - begin), g[begin:].ctypes.data
+            for column in range(0, len(total), LANES):
+                add_rows(source + 4 * column, g.strides[0], samples, total[column:].ctypes.data)
+            product(
+                x[begin:].ctypes.data, 4, x.strides[0], source, g.strides[0], dw.ctypes.data, dw.strides[0],
+                x.shape[1], g.shape[1], samples, begin > start,
+            )  # fmt: skip
 
 
 # ---------------------------------------------------------------- CUDA: cuBLAS, through CuPy

@@ -42,6 +42,7 @@ from .turned import turned
 from .winograd import GAP, rounded
 
 if numba is not None:
+    from .simd.gemm import PANEL
     from .simd.vector import BYTES, LANES
 
 CACHE = 1 << 20  # bytes of V and M together: half of a core's L2 cache
@@ -97,10 +98,10 @@ def polyphase_weight_grad_numba(x, dy):
 
 
 def points_of_filters(w, together):
-    """U, in panels of 2 LANES columns that one tile of the product reads: (9, panels, 4 C, 2 LANES), the phases of a
-    point together as one deep product; or (9, 4, panels, C, 2 LANES), a product for each."""
+    """U, in panels of PANEL columns that one tile of the product reads: (9, panels, 4 C, PANEL), the phases of a
+    point together as one deep product; or (9, 4, panels, C, PANEL), a product for each."""
     _, _, c, k = w.shape
-    u = scratch("u", (9, 4, -(-k // (2 * LANES)) * c * 2 * LANES), np.float32)
+    u = scratch("u", (9, 4, -(-k // PANEL) * c * PANEL), np.float32)
     parallel(c, filter_rows, w, u, together, grain=1 + 2**10 // k)
     return u
 
@@ -136,10 +137,10 @@ def result_blocks(me, first, last, x, u, bias, y, tiles, per_block, v, m, patch)
             n, i, j = place_of_tile(block * per_block + t, y, 2)
             read_image(x, n, i, j, patch, v.ctypes.data + 16 * c * t, v.strides[0])
         for f in range(9):
-            for panel in range(0, k, 2 * LANES):
+            for panel in range(0, k, PANEL):
                 product(
-                    v[f].ctypes.data, 16 * c, 4, u[f].ctypes.data + 16 * c * panel, 2 * BYTES,
-                    m[f].ctypes.data + 4 * panel, 4 * k, (here + 7) // 8 * 8, min(2 * LANES, k - panel), 4 * c, False,
+                    v[f].ctypes.data, 16 * c, 4, u[f].ctypes.data + 16 * c * panel, 4 * PANEL,
+                    m[f].ctypes.data + 4 * panel, 4 * k, (here + 7) // 8 * 8, min(PANEL, k - panel), 4 * c, False,
                 )  # fmt: skip
         for t in range(here):
             n, i, j = place_of_tile(block * per_block + t, y, 2)
@@ -166,10 +167,10 @@ def gradient_blocks(me, first, last, dy, u, dx, tiles, per_block, v, m, patch, z
                 spread_to_points(source + at, line, 4 * k, target, v.strides[0], v.strides[1])
         for f in range(36):
             a, b, result = v[f // 4, f % 4].ctypes.data, u[f // 4, f % 4].ctypes.data, m[f // 4, f % 4].ctypes.data
-            for panel in range(0, c, 2 * LANES):
+            for panel in range(0, c, PANEL):
                 product(
-                    a, 4 * k, 4, b + 4 * k * panel, 2 * BYTES, result + 4 * panel, 4 * c,
-                    (here + 7) // 8 * 8, min(2 * LANES, c - panel), k, False,
+                    a, 4 * k, 4, b + 4 * k * panel, 4 * PANEL, result + 4 * panel, 4 * c,
+                    (here + 7) // 8 * 8, min(PANEL, c - panel), k, False,
                 )  # fmt: skip
         for t in range(here):
             n, i, j = place_of_tile(block * per_block + t, dx, 4)
@@ -274,14 +275,14 @@ def put_back(patch, image, n, top, left, size):
 def filter_rows(first, last, w, u, together):
     """U of the input channels first..last, in the order that points_of_filters describes."""
     c, k = w.shape[2], w.shape[3]
-    panels, row_bytes = (k + 2 * LANES - 1) // (2 * LANES), 2 * BYTES
+    panels, row_bytes = (k + PANEL - 1) // PANEL, 4 * PANEL
     phase = c * row_bytes if together else u.strides[1]
     for panel in range(panels):
         start = u.ctypes.data + panel * (4 if together else 1) * c * row_bytes
         for row in range(first, last):
-            for at in range(2 * LANES * panel, min(k, 2 * LANES * (panel + 1)), LANES):
+            for at in range(PANEL * panel, min(k, PANEL * (panel + 1)), LANES):
                 source = w.ctypes.data + 4 * (row * k + at)
-                target = start + row * row_bytes + 4 * (at - 2 * LANES * panel)
+                target = start + row * row_bytes + 4 * (at - PANEL * panel)
                 filter_to_points(source, w.strides[0], w.strides[1], target, u.strides[0], phase)
 
 

@@ -40,6 +40,7 @@ from .turned import fits_squares, turned
 from .winograd_tiles import add_residual, fill_strip, place_of_run, read_gradient, read_points, write_result
 
 if numba is not None:
+    from .simd.gemm import PANEL
     from .simd.vector import BYTES, LANES
 
 CACHE = 1 << 21  # bytes of filters, from which on they come from beyond the L2 cache (1 to 2 MB) of any core
@@ -47,7 +48,7 @@ SHARE = 1 << 22  # multiplications that are worth a share
 TILES = 32  # of a block: with 128 channels in and out, V and M take 1.2 MB of an L2 cache
 AT_1 = 7  # the plane of the point (1, 1)
 ALL = np.arange(36)  # the planes; upsample_conv.py does without some of them, which are 0
-ROWS = 32  # input channels whose filters' gradient is worked out at a time: its 36 planes stay in the cache beside V
+ROWS = 16  # input channels whose filters' gradient is worked out at a time: its 36 planes stay in the cache beside V
 GAP = 16  # floats between the 36 planes of V, M and U: a power of two apart, they would share the same few cache sets
 
 
@@ -127,7 +128,7 @@ def winograd_weight_grad_numba(x, dy, padding, planes=ALL):
     db = np.zeros((len(pieces), len(dy), k), np.float32)
     strip = scratch("strip", (threads, 6, rounded((4 * length + 2) * c, LANES)), np.float32)
     strip_of_dy = scratch("strip of dy", (threads, 4, rounded(4 * length * k, LANES)), np.float32)
-    widths = {"v": tiles * rounded(c, 8), "m": tiles * rounded(k, LANES), "du": ROWS * 2 * LANES}
+    widths = {"v": tiles * rounded(c, 8), "m": tiles * rounded(k, LANES), "du": ROWS * PANEL}
     v, g, du = (scratch(name, (threads, 36, rounded(width, LANES) + GAP), np.float32) for name, width in widths.items())
     if len(planes) < 36:
         du[:] = 0
@@ -139,9 +140,9 @@ def winograd_weight_grad_numba(x, dy, padding, planes=ALL):
 
 
 def transformed_filters(w):
-    """U = G w G^T as (36, panels, C, 2 LANES): the columns that one tile of the product reads lie together."""
+    """U = G w G^T as (36, panels, C, PANEL): the columns that one tile of the product reads lie together."""
     c, k = w.shape[2:]
-    u, known = derived("u", w, (36, rounded(k, 2 * LANES) * c + GAP), np.float32)
+    u, known = derived("u", w, (36, rounded(k, PANEL) * c + GAP), np.float32)
     if not known:
         w = np.pad(w, ((0, 0),) * 3 + ((0, -k % LANES),)) if k % LANES else w
         parallel(c, filter_rows, w, u, grain=1 + 2**10 // k)
@@ -153,7 +154,7 @@ def transformed_turned_filters(w):
     c, k = w.shape[2:]
     if not fits_squares(w):
         return transformed_filters(turned(w))
-    u = scratch("u", (36, rounded(c, 2 * LANES) * k + GAP), np.float32)
+    u = scratch("u", (36, rounded(c, PANEL) * k + GAP), np.float32)
     parallel(k // LANES, turned_filter_rows, w, u, grain=1 + 2**10 // (LANES * c))
     return u
 
@@ -195,10 +196,10 @@ def forward_blocks(
                 read_points(strip, t, c, v, tiles + t, c)
             tiles += length
         for f in planes:
-            for panel in range(0, k, 2 * LANES):
+            for panel in range(0, k, PANEL):
                 product(
-                    v[f].ctypes.data, 4 * c, 4, u[f].ctypes.data + 4 * panel * c, 2 * BYTES,
-                    m[f].ctypes.data + 4 * panel, 4 * k, tiles, min(2 * LANES, k - panel), c, False,
+                    v[f].ctypes.data, 4 * c, 4, u[f].ctypes.data + 4 * panel * c, 4 * PANEL,
+                    m[f].ctypes.data + 4 * panel, 4 * k, tiles, min(PANEL, k - panel), c, False,
                 )  # fmt: skip
         tiles = 0
         for run in range(block * per_block, min(runs, (block + 1) * per_block)):
@@ -215,7 +216,7 @@ def forward_blocks(
 def weight_grad_pieces(
     me, first, last, pieces, x, dy, sums, db, planes, ph, pw, runs, length, per_block, strip, strip_of_dy, v, g, du
 ):
-    """sums[piece] = dw and db[piece] = db of the pieces first..last: points of x and of dy; then, ROWS x 2 LANES
+    """sums[piece] = dw and db[piece] = db of the pieces first..last: points of x and of dy; then, ROWS x PANEL
     channels at a time, a product a plane, and its taps G^T dU G. These are summed up: they are a quarter of dU, which
     would leave the cache between one block and the next. strip, strip_of_dy, v, g, du: scratch, a part a thread."""
     strip, strip_of_dy, v, g, du = strip[me], strip_of_dy[me], v[me], g[me], du[me]
@@ -237,12 +238,12 @@ def weight_grad_pieces(
                         total_of_sample[at] += sum_of_tile[at]
                 tiles += length
             for top in range(0, c, ROWS):
-                for left in range(0, k, 2 * LANES):
-                    rows, columns = min(ROWS, c - top), min(2 * LANES, k - left)
+                for left in range(0, k, PANEL):
+                    rows, columns = min(ROWS, c - top), min(PANEL, k - left)
                     for f in planes:
                         product(
                             v[f].ctypes.data + 4 * top, 4, 4 * c, g[f].ctypes.data + 4 * left, 4 * k,
-                            du[f].ctypes.data, 2 * BYTES, rows, columns, tiles, False,
+                            du[f].ctypes.data, 4 * PANEL, rows, columns, tiles, False,
                         )  # fmt: skip
                     add_filters(du, total, top, min(rows, x.shape[3] - top), left, columns)
 
@@ -255,7 +256,7 @@ def add_filters(du, total, top, rows, left, columns):
     """total (9, C, K) += G^T dU G, for the channels that du is of."""
     for row in range(rows):
         for column in range(0, columns, LANES):
-            source = du.ctypes.data + 4 * (2 * LANES * row + column)
+            source = du.ctypes.data + 4 * (PANEL * row + column)
             target = total.ctypes.data + (top + row) * total.strides[1] + 4 * (left + column)
             add_points_to_filter(
                 source, 6 * du.strides[0], du.strides[0], target, 3 * total.strides[0], total.strides[0]
@@ -268,9 +269,9 @@ def filter_rows(first, last, w, u):
     c, k = w.shape[2], w.shape[3]
     for row in range(first, last):
         for at in range(0, k, LANES):
-            panel, column = at // (2 * LANES), at % (2 * LANES)
+            panel, column = at // PANEL, at % PANEL
             source = w.ctypes.data + 4 * (row * k + at)
-            target = u.ctypes.data + 4 * ((panel * c + row) * 2 * LANES + column)
+            target = u.ctypes.data + 4 * ((panel * c + row) * PANEL + column)
             filter_to_points(source, 3 * w.strides[1], w.strides[1], target, 6 * u.strides[0], u.strides[0])
 
 
@@ -285,9 +286,9 @@ def turned_filter_rows(first, last, w, u):
             for tap in range(9):
                 source = w.ctypes.data + 4 * (((8 - tap) * c + at) * k + group * LANES)
                 transpose_square(source, 4 * k, squares[tap].ctypes.data, BYTES)
-            panel, column = at // (2 * LANES), at % (2 * LANES)
+            panel, column = at // PANEL, at % PANEL
             for row in range(LANES):
-                target = u.ctypes.data + 4 * ((panel * k + group * LANES + row) * 2 * LANES + column)
+                target = u.ctypes.data + 4 * ((panel * k + group * LANES + row) * PANEL + column)
                 filter_to_points(
                     squares.ctypes.data + row * BYTES, 3 * squares.strides[0], squares.strides[0],
                     target, 6 * u.strides[0], u.strides[0],

@@ -5,7 +5,7 @@ import pytest
 from tolerances import assert_close
 
 from minigen.kernels._numba import jit, numba
-from minigen.kernels.simd.gemm import DEPTH, matrix, multiply
+from minigen.kernels.simd.gemm import STRETCH, matrix, multiply
 
 pytestmark = pytest.mark.skipif(numba is None, reason="numba is not installed")
 
@@ -33,8 +33,11 @@ def holding(values):
 @pytest.mark.parametrize("accumulate", [False, True])
 @pytest.mark.parametrize(
     ("m", "n", "depth"),
-    [(1, 1, 1), (8, 16, 4), (8, 32, 7), (9, 17, 5), (7, 128, 3), (16, 47, 33), (3, 5, DEPTH + 1), (4, 6, 0), (0, 3, 2)],
-)
+    [
+        (1, 1, 1), (8, 16, 4), (8, 32, 7), (9, 17, 5), (7, 128, 3), (16, 47, 33), (24, 80, 9), (40, 64, 2 * STRETCH),
+        (3, 5, STRETCH + 1), (4, 6, 0), (0, 3, 2),
+    ],
+)  # fmt: skip
 def test_a_product_of_any_size_and_of_a_transposed_matrix(m, n, depth, accumulate, dtype):
     rng = np.random.default_rng(m + n + depth)
     a, b, start = (rng.standard_normal(size).astype(dtype) for size in ((m, depth), (depth, n), (m, n)))

@@ -1,12 +1,17 @@
 """The matrix product that everything fast is made of: C (+)= A B, a tile of C at a time, held in registers.
 
-    for a tile of ROWS x (COLUMNS vectors) of C, here 8 x 2:        ROWS * COLUMNS registers of sums
+    for a tile of `rows` x (`columns` vectors) of C:                rows * columns registers of sums
         for k in range(depth):
-            b = COLUMNS vectors of row k of B                       COLUMNS registers
-            for each row i:  sum[i] += A[i, k] * b                  one broadcast, COLUMNS fused multiply-adds
+            b = the tile's vectors of row k of B                    columns registers
+            for each row i:  sum[i] += A[i, k] * b                  one broadcast, columns fused multiply-adds
 
-Every number of A and B that is loaded takes part in COLUMNS * LANES or ROWS multiply-adds. With 8 x 2 tiles that
-is 16 of them for 10 loads, so the multipliers wait for nothing; a plain triple loop loads two numbers for each.
+Every number of A or B that is loaded takes part in columns * LANES or rows multiply-adds; a plain triple loop loads two
+numbers for each. A processor that multiplies as fast as it loads still wants few loads, since those that miss the L1
+cache are late: a tile of 6 x 4 does 24 multiply-adds for 10 loads, one of 8 x 2 16 for as many, and is 1.2 times as
+slow. More sums than 24 there are no registers for, of which AVX-512 has 32; others have 16, and tiles of 6 x 2.
+
+Around the tiles are two loops. COLUMNS vectors of B's columns are a *panel*, and STRETCH rows of it stay in the core's
+L1 cache while all rows of A pass. Where B is read often, it is laid out beforehand panel by panel, (panels, K, PANEL).
 
 A is read through two strides, so the same code multiplies by A^T. B's rows are contiguous.
 
@@ -25,9 +30,15 @@ if numba is not None:
 
     from .vector import BYTES, LANES
 
+    COLUMNS = 4 if LANES == 16 else 2
+    PANEL = COLUMNS * LANES
+    NOTHING = np.zeros(PANEL, np.float32)
 
-def _tile(rows, columns, started):
-    """A recipe for one tile of C, of so many rows x vectors of columns; if `started`, the sums begin with `start`."""
+STRETCH = 128
+
+
+def _tiles(rows, columns):
+    """Tiles of C, one below the other, each of so many rows x vectors of columns."""
 
     @vectors
     def tile(v, start, start_row, a, a_row, a_step, b, b_row, c, c_row, depth):
@@ -36,8 +47,7 @@ def _tile(rows, columns, started):
             a_rows.append(v.at(a_rows[-1], a_row))
             c_rows.append(v.at(c_rows[-1], c_row))
             start_rows.append(v.at(start_rows[-1], start_row))
-        starts = [v.at(row, BYTES * j) for row in start_rows for j in range(columns)]
-        sums = [v.load(place) if started else v.constant(0) for place in starts]
+        sums = [v.load(v.at(row, BYTES * j)) for row in start_rows for j in range(columns)]
 
         def one_step(k, sums):
             across, down = v.builder.mul(k, a_step), v.at(b, v.builder.mul(k, b_row))
@@ -52,11 +62,17 @@ def _tile(rows, columns, started):
         for total, place in zip(v.loop(depth, sums, one_step), places):
             v.store(total, place)
 
-    return tile
+    @of_integers
+    def tiles(start, start_row, a, a_row, a_step, b, b_row, c, c_row, m, depth):
+        for i in range(0, m, rows):
+            tile(start + i * start_row, start_row, a + i * a_row, a_row, a_step, b, b_row, c + i * c_row, c_row, depth)
+
+    return tiles
 
 
-tile_8x2, tile_8x1 = _tile(8, 2, False), _tile(8, 1, False)
-started_tile_8x2, started_tile_8x1 = _tile(8, 2, True), _tile(8, 1, True)
+if numba is not None:
+    of_6_rows, of_4_rows = _tiles(6, COLUMNS), _tiles(4, COLUMNS)
+    of_3_vectors, of_2_vectors, of_1_vector = _tiles(8, 3), _tiles(8, 2), _tiles(8, 1)
 
 
 @of_integers
@@ -68,23 +84,27 @@ def product(a, a_row, a_step, b, b_row, c, c_row, m, n, depth, accumulate):
 @of_integers
 def product_from(start, start_row, a, a_row, a_step, b, b_row, c, c_row, m, n, depth):
     """C = start + A B, where start is an address too, or 0 for none; with start_row 0 its one row serves all of C's."""
-    for j in range(0, n * 4, 2 * BYTES):
-        for i in range(0, m, 8):
-            s, at, to = start + i * start_row + j, a + i * a_row, c + i * c_row + j
-            if n * 4 - j >= 2 * BYTES:
-                if start:
-                    started_tile_8x2(s, start_row, at, a_row, a_step, b + j, b_row, to, c_row, depth)
-                else:
-                    tile_8x2(s, start_row, at, a_row, a_step, b + j, b_row, to, c_row, depth)
-            elif start:
-                started_tile_8x1(s, start_row, at, a_row, a_step, b + j, b_row, to, c_row, depth)
+    sixes = m - 4 * (-(m // 2) % 3)  # the rows in tiles of 6; what is left are none, one or two tiles of 4
+    for j in range(0, n * 4, COLUMNS * BYTES):
+        vectors_left = (n * 4 - j) // BYTES
+        for k in range(0, depth, STRETCH):
+            begin, begin_row = (start + j, start_row) if start else (NOTHING.ctypes.data, 0)
+            if k > 0:
+                begin, begin_row = c + j, c_row
+            x, y, z, steps = a + k * a_step, b + k * b_row + j, c + j, min(STRETCH, depth - k)
+            if vectors_left >= COLUMNS:
+                of_6_rows(begin, begin_row, x, a_row, a_step, y, b_row, z, c_row, sixes, steps)
+                begin, x, z = begin + sixes * begin_row, x + sixes * a_row, z + sixes * c_row
+                of_4_rows(begin, begin_row, x, a_row, a_step, y, b_row, z, c_row, m - sixes, steps)
+            elif vectors_left == 3:
+                of_3_vectors(begin, begin_row, x, a_row, a_step, y, b_row, z, c_row, m, steps)
+            elif vectors_left == 2:
+                of_2_vectors(begin, begin_row, x, a_row, a_step, y, b_row, z, c_row, m, steps)
             else:
-                tile_8x1(s, start_row, at, a_row, a_step, b + j, b_row, to, c_row, depth)
+                of_1_vector(begin, begin_row, x, a_row, a_step, y, b_row, z, c_row, m, steps)
 
 
 # ---------------------------------------------------------------- matrices of any size, for use inside a kernel
-
-DEPTH = 256  # so many rows of B, 2 vectors each, stay in a core's L1 cache while all rows of A pass
 
 
 @jit
@@ -113,14 +133,14 @@ def multiply(a, b, c, m, n, depth, accumulate):
 
 @jit
 def multiply32(a, b, c, m, n, depth, accumulate):
-    """In whole tiles, DEPTH rows of B at a time."""
+    """In whole tiles."""
     (a_row, a_step), (b_row, _), (c_row, _) = a.strides, b.strides, c.strides
-    for k in range(0, depth, DEPTH):
+    if depth > 0:
         product(
-            a.ctypes.data + k * a_step, a_row, a_step, b.ctypes.data + k * b_row, b_row, c.ctypes.data, c_row,
-            rounded(m, 8), rounded(n, LANES), min(DEPTH, depth - k), accumulate or k > 0,
+            a.ctypes.data, a_row, a_step, b.ctypes.data, b_row, c.ctypes.data, c_row, rounded(m, 8), rounded(n, LANES),
+            depth, accumulate,
         )  # fmt: skip
-    if depth == 0 and not accumulate:
+    elif not accumulate:
         c[:m, :n] = 0
 
 
