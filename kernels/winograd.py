@@ -48,7 +48,7 @@ SHARE = 1 << 22  # multiplications that are worth a share
 TILES = 32  # of a block: with 128 channels in and out, V and M take 1.2 MB of an L2 cache
 AT_1 = 7  # the plane of the point (1, 1)
 ALL = np.arange(36)  # the planes; upsample_conv.py does without some of them, which are 0
-ROWS = 16  # input channels whose filters' gradient is worked out at a time: its 36 planes stay in the cache beside V
+ROWS = 32  # input channels whose filters' gradient is worked out at a time: its 36 planes stay in the cache beside V
 GAP = 16  # floats between the 36 planes of V, M and U: a power of two apart, they would share the same few cache sets
 
 
