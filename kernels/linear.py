@@ -8,9 +8,9 @@ Shapes   x (M, K), W (K, N), b (N,), y and g (M, N)
 Many samples, as of a 1x1 convolution, are multiplied in tiles by simd/gemm.py: it reads x where it lies, which BLAS
 copies first, and its sums start from the bias, or from so_far; the weights are rearranged beforehand, for all threads.
 With fewer samples that would take a good part of the time, for weights that are met once. So a thread lays down a
-panel of them in its own L1 cache, lets all samples pass it, and goes on to the next: W comes
-from memory once, line by line. For dW, strips of the left matrix x^T are laid down likewise. What fills no tiles is cut
-into parts for BLAS, as in matmul.py.
+panel of them in its own L1 cache, lets all samples pass it, and goes on to the next: W comes from memory once, line by
+line. For dW, strips of the left matrix x^T are laid down likewise. What is too little for that, or fills no tiles, is
+cut into parts for BLAS, as in matmul.py.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ from ._numba import jit, numba
 from ._threads import get_num_threads, parallel, shares
 from .arithmetic import sum_positions_numba
 from .matmul import multiply
-from .simd.gemm import STRETCH, product, product_from
+from .simd.gemm import STRETCH, product, product_from, rounded
 from .simd.vector import add_rows, transpose_square
 from .turned import fits_squares, turn, turned
 
@@ -65,7 +65,9 @@ def linear_grad_numba(g, x, w, needs, so_far=None):
     """
     dx, dw, db, parts = None, None, None, []
     if needs[1] and sums_in_tiles(x, g):
-        dw, db = (weight_grad_in_pieces if len(x) >= MANY else weight_grad_by_strips)(x, g, needs[2])
+        dw, db = weight_grad_in_pieces(x, g, needs[2])
+    elif needs[1] and by_strips(x, g):
+        dw, db = weight_grad_by_strips(x, g, needs[2])
     elif needs[1]:
         dw = aligned((x.shape[1], g.shape[1]), g.dtype)
         parts.append((x.T, g, dw, None))
@@ -88,7 +90,7 @@ def linear_grad_numba(g, x, w, needs, so_far=None):
 
 MANY = 1024  # samples, from which on the weights are soon rearranged
 FEW = 64  # samples, from which on tiles beat BLAS
-ENOUGH = 1 << 20  # multiplications, from which on panels beat BLAS
+ENOUGH = 1 << 19  # multiplications, from which on panels and strips beat BLAS
 ROWS = 8  # of the micro-kernel's tile
 BLOCK = 64  # samples whose part of x and y, or of x and g, stays in the core's caches while all columns pass
 
@@ -103,15 +105,20 @@ def in_tiles(x, y):
     return len(x) >= MANY and len(x) % ROWS == y.shape[1] % LANES == 0 and plain(x, y)
 
 
+def sums_in_tiles(x, g):
+    """Whether the weight gradient sums over many samples and fills whole tiles."""
+    return len(x) >= MANY and x.shape[1] % ROWS == g.shape[1] % LANES == 0 and plain(x, g)
+
+
 def by_panels(x, w, y):
-    """Whether there are samples and columns enough to lay down the weights panel by panel."""
-    enough = FEW <= len(x) < MANY and y.shape[1] >= 2 * LANES and len(x) * w.size >= ENOUGH
+    """Whether there are few samples, and enough to do to lay down the weights panel by panel."""
+    enough = FEW <= len(x) < MANY and y.size * x.shape[1] >= ENOUGH
     return enough and plain(x, w) and w.flags.c_contiguous
 
 
-def sums_in_tiles(x, g):
-    """Whether the weight gradient fills whole tiles."""
-    return len(x) >= FEW and x.shape[1] % ROWS == g.shape[1] % LANES == 0 and plain(x, g)
+def by_strips(x, g):
+    """The same of the weight gradient."""
+    return FEW <= len(x) < MANY and x.size * g.shape[1] >= ENOUGH and plain(x, g)
 
 
 def multiply_in_tiles(x, panels, y, start):
@@ -120,8 +127,9 @@ def multiply_in_tiles(x, panels, y, start):
 
 
 def multiply_by_panels(x, w, is_turned, y, start):
-    """y = x w + start, or y = x w^T + start."""
-    parallel(-(-y.shape[1] // PANEL), share_of_columns, x, w, is_turned, start, y)
+    """y = x w + start, or y = x w^T + start, in panels so narrow that every thread gets one."""
+    wide = min(PANEL, rounded(-(-y.shape[1] // get_num_threads()), LANES))
+    parallel(-(-y.shape[1] // wide), share_of_columns, x, w, is_turned, start, y, wide)
 
 
 def weight_grad_in_pieces(x, g, with_db):
@@ -138,10 +146,14 @@ def weight_grad_in_pieces(x, g, with_db):
 
 def weight_grad_by_strips(x, g, with_db):
     """dw, and db on the way, of few samples: a strip of dw at a time, whose columns of x are laid down."""
-    dw = aligned((x.shape[1], g.shape[1]), np.float32)
-    db = np.zeros(g.shape[1] if with_db else 0, np.float32)
-    parallel(-(-x.shape[1] // LANES), share_of_strips, x, g, dw, db)
-    return dw, db if with_db else None
+    (m, c), n = x.shape, g.shape[1]
+    dw = aligned((rounded(c, ROWS), rounded(n, LANES)), np.float32)
+    if n % LANES:  # else the last vector of the last row would be read beyond g's end
+        g, given = np.zeros((m, dw.shape[1]), np.float32), g
+        g[:, :n] = given
+    db = np.zeros(dw.shape[1] if with_db else 0, np.float32)
+    parallel(-(-len(dw) // LANES), share_of_strips, x, g, dw, db)
+    return np.ascontiguousarray(dw[:c, :n]), db[:n] if with_db else None
 
 
 def panels_of(w):
@@ -198,8 +210,8 @@ def share_of_blocks(first, last, x, panels, start, y):
 
 
 @jit
-def share_of_columns(first, last, x, w, is_turned, start, y):
-    """A panel of w, or of w^T, at a time: STRETCH rows of it are laid down, and all samples pass.
+def share_of_columns(first, last, x, w, is_turned, start, y, wide):
+    """So many columns of w, or of w^T, at a time: STRETCH rows of them are laid down as a panel, and all samples pass.
 
     The sums are kept apart until they are whole. So there is room for what columns beside the last would be, and where
     samples do not fill tiles, the last tile ends with the last of them: what is worked out twice does no harm.
@@ -208,8 +220,8 @@ def share_of_columns(first, last, x, w, is_turned, start, y):
     whole = m // ROWS * ROWS
     panel, sums = np.zeros((STRETCH, PANEL), np.float32), np.zeros((whole + ROWS, PANEL), np.float32)
     for task in range(first, last):
-        left, right = task * PANEL, min((task + 1) * PANEL, n)
-        width = (right - left + LANES - 1) // LANES * LANES
+        left, right = task * wide, min((task + 1) * wide, n)
+        width = rounded(right - left, LANES)
         for begin in range(0, k, STRETCH):
             depth = min(STRETCH, k - begin)
             if is_turned:
@@ -237,7 +249,7 @@ def share_of_strips(first, last, x, g, dw, db):
 
     As columns of x, which are laid down, they take LANES neighbouring numbers of a sample: a whole cache line.
     """
-    strip = np.empty((STRETCH, LANES), np.float32)
+    strip = np.zeros((STRETCH, LANES), np.float32)
     for task in range(first, last):
         left, right = task * LANES, min((task + 1) * LANES, x.shape[1])
         for column in range(0, len(db) if task == 0 else 0, LANES):
@@ -250,7 +262,7 @@ def share_of_strips(first, last, x, g, dw, db):
                     target[j] = source[j]
             product(
                 strip.ctypes.data, 4, BYTES, g[begin:].ctypes.data, g.strides[0], dw[left:].ctypes.data,
-                dw.strides[0], right - left, g.shape[1], depth, begin > 0,
+                dw.strides[0], min(LANES, len(dw) - left), dw.shape[1], depth, begin > 0,
             )  # fmt: skip
 
 

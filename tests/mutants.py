@@ -145,7 +145,7 @@ OPERATIONS = [
            "ROWS if whole < m else 0, whole))", "ROWS if whole < m else 0, 0))",
            "test_matmul.py::test_a_layer_in_parts_equals_the_definition[panels, an odd number of samples-1-float32]"),
     Mutant("a strip of dw forgets the samples before", "kernels/linear.py",
-           "right - left, g.shape[1], depth, begin > 0,", "right - left, g.shape[1], depth, False,",
+           "len(dw) - left), dw.shape[1], depth, begin > 0,", "len(dw) - left), dw.shape[1], depth, False,",
            "test_matmul.py::test_a_layer_in_parts_equals_the_definition[strips in stretches-1-float32]"),
     Mutant("each stretch of a panel begins anew", "kernels/simd/gemm.py",
            "if k > 0:", "if k < 0:",
