@@ -144,8 +144,8 @@ def add_by_channel(row, sums):
     """sums[channel] += the numbers of a row that are that channel's."""
     c = len(sums)
     for start in range(0, len(row), max(c, 1)):
-        for k in range(c):
-            sums[k] += row[start + k]
+        for k, number in enumerate(row[start : start + c]):
+            sums[k] += number
 
 
 @jit
