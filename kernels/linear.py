@@ -28,6 +28,8 @@ if numba is not None:
     from .simd.gemm import COLUMNS, PANEL
     from .simd.vector import BYTES, LANES
 
+    STRIP = max(LANES, 8)  # columns of x that are laid down together
+
 # ---------------------------------------------------------------- NumPy: the definition
 
 
@@ -91,7 +93,7 @@ def linear_grad_numba(g, x, w, needs, so_far=None):
 MANY = 1024  # samples, from which on the weights are soon rearranged
 FEW = 64  # samples, from which on tiles beat BLAS
 ENOUGH = 1 << 19  # multiplications, from which on panels and strips beat BLAS
-ROWS = 8  # of the micro-kernel's tile
+ROWS = 8  # the product's rows come in eights
 BLOCK = 64  # samples whose part of x and y, or of x and g, stays in the core's caches while all columns pass
 
 
@@ -152,7 +154,7 @@ def weight_grad_by_strips(x, g, with_db):
         g, given = np.zeros((m, dw.shape[1]), np.float32), g
         g[:, :n] = given
     db = np.zeros(dw.shape[1] if with_db else 0, np.float32)
-    parallel(-(-len(dw) // LANES), share_of_strips, x, g, dw, db)
+    parallel(-(-len(dw) // STRIP), share_of_strips, x, g, dw, db)
     return np.ascontiguousarray(dw[:c, :n]), db[:n] if with_db else None
 
 
@@ -245,13 +247,13 @@ def share_of_columns(first, last, x, w, is_turned, start, y, wide):
 
 @jit
 def share_of_strips(first, last, x, g, dw, db):
-    """LANES rows of x^T g at a time, STRETCH samples after STRETCH; with the first rows, g's own sums.
+    """STRIP rows of x^T g at a time, STRETCH samples after STRETCH; with the first rows, g's own sums.
 
-    As columns of x, which are laid down, they take LANES neighbouring numbers of a sample: a whole cache line.
+    As columns of x, which are laid down, they take STRIP neighbouring numbers of a sample: with AVX-512 a cache line.
     """
-    strip = np.zeros((STRETCH, LANES), np.float32)
+    strip = np.zeros((STRETCH, STRIP), np.float32)
     for task in range(first, last):
-        left, right = task * LANES, min((task + 1) * LANES, x.shape[1])
+        left, right = task * STRIP, min((task + 1) * STRIP, x.shape[1])
         for column in range(0, len(db) if task == 0 else 0, LANES):
             add_rows(g.ctypes.data + 4 * column, g.strides[0], len(g), db[column:].ctypes.data)
         for begin in range(0, len(x), STRETCH):
@@ -261,8 +263,8 @@ def share_of_strips(first, last, x, g, dw, db):
                 for j in range(len(source)):
                     target[j] = source[j]
             product(
-                strip.ctypes.data, 4, BYTES, g[begin:].ctypes.data, g.strides[0], dw[left:].ctypes.data,
-                dw.strides[0], min(LANES, len(dw) - left), dw.shape[1], depth, begin > 0,
+                strip.ctypes.data, 4, 4 * STRIP, g[begin:].ctypes.data, g.strides[0], dw[left:].ctypes.data,
+                dw.strides[0], min(STRIP, len(dw) - left), dw.shape[1], depth, begin > 0,
             )  # fmt: skip
 
 

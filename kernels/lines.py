@@ -31,7 +31,7 @@ from .winograd_tiles import fill_strip
 if numba is not None:
     from .simd.vector import LANES
 
-ROWS = 8  # of the micro-kernel's tile; fewer channels than that are few
+ROWS = 8  # the product's rows come in eights; fewer channels than that are few
 SHARE = 1 << 17  # multiplications that are worth a share
 
 

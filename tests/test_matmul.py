@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from other_processor import run_without, shorter_vectors
 
 from minigen.kernels import _threads, linear, matmul
 
@@ -53,6 +54,22 @@ def test_a_layer_in_parts_equals_the_definition(monkeypatch, shape, threads, dty
     for name, a, exactly in zip(("y", "product", "dx", "dw", "db"), ours, expected):
         assert a.dtype == dtype, name
         np.testing.assert_allclose(a, exactly, rtol=0, atol=digits * terms * abs(exactly).max(initial=0), err_msg=name)
+
+
+EVERY_SHAPE = """
+import pytest, test_matmul
+from minigen.kernels.simd.vector import LANES
+for shape in test_matmul.SHAPES:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        test_matmul.test_a_layer_in_parts_equals_the_definition(monkeypatch, shape, 2, test_matmul.np.float32)
+print(LANES)
+"""
+
+
+@shorter_vectors
+def test_processors_with_shorter_vectors_compute_the_same(tmp_path, without, lanes):
+    """Whose panels are narrower too."""
+    assert run_without(without, EVERY_SHAPE, tmp_path) == f"{lanes}\n"
 
 
 @pytest.mark.parametrize("dialect", ["numpy", "numba"])

@@ -3,7 +3,7 @@
     over taps      C[r] = bias[r] + sum over entries e of  A[e, r] (depth) @ B[e] (depth, n)      r = 0 ... 7
     over pixels    S (8, n) += sum over entries e of  A[e] (8) outer B[e] (n)
 
-Both are the micro-kernel of gemm.py, 8 x 2 vectors of sums in registers, with one loop more around it or one address
+Both are the micro-kernel of gemm.py, with 8 x 2 vectors of sums in registers and one loop more around it or one address
 more to load in each round. The tables are those of indirect.py: of 8-byte integers, addresses in bytes.
 
 Source   Dukhan, The Indirect Convolution Algorithm, 2019
