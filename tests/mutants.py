@@ -154,7 +154,7 @@ OPERATIONS = [
            "if k > 0:", "if k < 0:",
            "test_gemm.py::test_a_product_of_any_size_and_of_a_transposed_matrix[40-64-256-False-float32]"),
     Mutant("the tiles of 4 rows begin where those of 6 do", "kernels/simd/gemm.py",
-           "x + sixes * a_row", "x",
+           "a_k + sixes * a_row", "a_k",
            "test_gemm.py::test_a_product_of_any_size_and_of_a_transposed_matrix[40-64-256-False-float32]"),
     Mutant("a mean decays for ever", "kernels/optimizer.py",
            "mean - mean if abs(mean) < least else mean", "mean",

@@ -30,15 +30,15 @@ if numba is not None:
 
     from .vector import BYTES, LANES
 
-    COLUMNS = 4 if LANES == 16 else 2
-    PANEL = COLUMNS * LANES
-    NOTHING = np.zeros(PANEL, np.float32)
+    COLUMNS = 4 if LANES == 16 else 2  # vectors
+    PANEL = COLUMNS * LANES  # numbers in a row of a panel
+    NOTHING = np.zeros(PANEL, np.float32)  # what sums begin with where there is no start
 
-STRETCH = 128
+STRETCH = 128  # rows of a panel: 32 kB with AVX-512
 
 
 def _tiles(rows, columns):
-    """Tiles of C, one below the other, each of so many rows x vectors of columns."""
+    """-> a function that multiplies tile after tile down C's rows, each of so many rows x vectors of columns."""
 
     @vectors
     def tile(v, start, start_row, a, a_row, a_step, b, b_row, c, c_row, depth):
@@ -86,22 +86,22 @@ def product_from(start, start_row, a, a_row, a_step, b, b_row, c, c_row, m, n, d
     """C = start + A B, where start is an address too, or 0 for none; with start_row 0 its one row serves all of C's."""
     sixes = m - 4 * (-(m // 2) % 3)  # the rows in tiles of 6; what is left are none, one or two tiles of 4
     for j in range(0, n * 4, COLUMNS * BYTES):
-        vectors_left = (n * 4 - j) // BYTES
+        vectors_left, c_j = (n * 4 - j) // BYTES, c + j
         for k in range(0, depth, STRETCH):
             begin, begin_row = (start + j, start_row) if start else (NOTHING.ctypes.data, 0)
             if k > 0:
-                begin, begin_row = c + j, c_row
-            x, y, z, steps = a + k * a_step, b + k * b_row + j, c + j, min(STRETCH, depth - k)
+                begin, begin_row = c_j, c_row
+            a_k, b_k, steps = a + k * a_step, b + k * b_row + j, min(STRETCH, depth - k)
             if vectors_left >= COLUMNS:
-                of_6_rows(begin, begin_row, x, a_row, a_step, y, b_row, z, c_row, sixes, steps)
-                begin, x, z = begin + sixes * begin_row, x + sixes * a_row, z + sixes * c_row
-                of_4_rows(begin, begin_row, x, a_row, a_step, y, b_row, z, c_row, m - sixes, steps)
+                of_6_rows(begin, begin_row, a_k, a_row, a_step, b_k, b_row, c_j, c_row, sixes, steps)
+                begin, a_k, rest = begin + sixes * begin_row, a_k + sixes * a_row, c_j + sixes * c_row
+                of_4_rows(begin, begin_row, a_k, a_row, a_step, b_k, b_row, rest, c_row, m - sixes, steps)
             elif vectors_left == 3:
-                of_3_vectors(begin, begin_row, x, a_row, a_step, y, b_row, z, c_row, m, steps)
+                of_3_vectors(begin, begin_row, a_k, a_row, a_step, b_k, b_row, c_j, c_row, m, steps)
             elif vectors_left == 2:
-                of_2_vectors(begin, begin_row, x, a_row, a_step, y, b_row, z, c_row, m, steps)
+                of_2_vectors(begin, begin_row, a_k, a_row, a_step, b_k, b_row, c_j, c_row, m, steps)
             else:
-                of_1_vector(begin, begin_row, x, a_row, a_step, y, b_row, z, c_row, m, steps)
+                of_1_vector(begin, begin_row, a_k, a_row, a_step, b_k, b_row, c_j, c_row, m, steps)
 
 
 # ---------------------------------------------------------------- matrices of any size, for use inside a kernel
