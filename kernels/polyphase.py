@@ -140,7 +140,7 @@ def result_blocks(me, first, last, x, u, bias, y, tiles, per_block, v, m, patch)
             for panel in range(0, k, PANEL):
                 product(
                     v[f].ctypes.data, 16 * c, 4, u[f].ctypes.data + 16 * c * panel, 4 * PANEL,
-                    m[f].ctypes.data + 4 * panel, 4 * k, (here + 7) // 8 * 8, min(PANEL, k - panel), 4 * c, False,
+                    m[f].ctypes.data + 4 * panel, 4 * k, here, min(PANEL, k - panel), 4 * c, False,
                 )  # fmt: skip
         for t in range(here):
             n, i, j = place_of_tile(block * per_block + t, y, 2)
@@ -170,7 +170,7 @@ def gradient_blocks(me, first, last, dy, u, dx, tiles, per_block, v, m, patch, z
             for panel in range(0, c, PANEL):
                 product(
                     a, 4 * k, 4, b + 4 * k * panel, 4 * PANEL, result + 4 * panel, 4 * c,
-                    (here + 7) // 8 * 8, min(PANEL, c - panel), k, False,
+                    here, min(PANEL, c - panel), k, False,
                 )  # fmt: skip
         for t in range(here):
             n, i, j = place_of_tile(block * per_block + t, dx, 4)

@@ -5,7 +5,7 @@ import pytest
 from tolerances import assert_close
 
 from minigen.kernels._numba import jit, numba
-from minigen.kernels.simd.gemm import STRETCH, matrix, multiply
+from minigen.kernels.simd.gemm import STRETCH, matrix, multiply, product
 
 pytestmark = pytest.mark.skipif(numba is None, reason="numba is not installed")
 
@@ -14,6 +14,15 @@ pytestmark = pytest.mark.skipif(numba is None, reason="numba is not installed")
 def products(a, a_turned, b, c, c_turned, m, n, depth, accumulate):
     multiply(a, b, c, m, n, depth, accumulate)
     multiply(a_turned.T, b, c_turned, m, n, depth, accumulate)
+
+
+@jit
+def product_of_rows(a, b, c, first, m):
+    """The same without `matrix`: rows first, first + 1 ... of A and C."""
+    product(
+        a[first:].ctypes.data, a.strides[0], 4, b.ctypes.data, b.strides[0], c[first:].ctypes.data, c.strides[0], m,
+        b.shape[1], len(b), False,
+    )  # fmt: skip
 
 
 @jit
@@ -53,3 +62,15 @@ def test_rows_of_a_matrix_are_not_a_power_of_two_apart():
         stride = new(2, columns, np.zeros(1, np.float32)).strides[0]
         assert stride >= 4 * columns
         assert stride % 512
+
+
+@pytest.mark.parametrize("n", [64, 48, 32, 16])
+@pytest.mark.parametrize("m", [1, 2, 3, 5, 8, 10, 13, 23])
+def test_rows_come_in_eights_and_no_other_row_is_written(m, n):
+    rng = np.random.default_rng(m)
+    a, b = (rng.standard_normal(size).astype(np.float32) for size in ((48, 9), (9, n)))
+    c = np.full((48, n), np.nan, np.float32)
+    product_of_rows(a, b, c, 8, m)
+    last = 8 + -(-m // 8) * 8
+    np.testing.assert_allclose(c[8:last], a[8:last].astype(np.float64) @ b, rtol=0, atol=1e-5)
+    assert np.isnan(c[:8]).all() and np.isnan(c[last:]).all()

@@ -77,13 +77,17 @@ if numba is not None:
 
 @of_integers
 def product(a, a_row, a_step, b, b_row, c, c_row, m, n, depth, accumulate):
-    """C (m, n) = A B, or C += A B. Addresses, and strides in bytes; m a multiple of 8, n of LANES, depth >= 1."""
+    """C (m, n) = A B, or C += A B. Addresses, and strides in bytes; n a multiple of LANES, depth >= 1.
+
+    m is rounded up to a multiple of 8: A and C have that many rows.
+    """
     product_from(c if accumulate else 0, c_row, a, a_row, a_step, b, b_row, c, c_row, m, n, depth)
 
 
 @of_integers
 def product_from(start, start_row, a, a_row, a_step, b, b_row, c, c_row, m, n, depth):
     """C = start + A B, where start is an address too, or 0 for none; with start_row 0 its one row serves all of C's."""
+    m = rounded(m, 8)
     sixes = m - 4 * (-(m // 2) % 3)  # the rows in tiles of 6; what is left are none, one or two tiles of 4
     for j in range(0, n * 4, COLUMNS * BYTES):
         vectors_left, c_j = (n * 4 - j) // BYTES, c + j
@@ -137,7 +141,7 @@ def multiply32(a, b, c, m, n, depth, accumulate):
     (a_row, a_step), (b_row, _), (c_row, _) = a.strides, b.strides, c.strides
     if depth > 0:
         product(
-            a.ctypes.data, a_row, a_step, b.ctypes.data, b_row, c.ctypes.data, c_row, rounded(m, 8), rounded(n, LANES),
+            a.ctypes.data, a_row, a_step, b.ctypes.data, b_row, c.ctypes.data, c_row, m, rounded(n, LANES),
             depth, accumulate,
         )  # fmt: skip
     elif not accumulate:
