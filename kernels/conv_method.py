@@ -42,13 +42,13 @@ from ._threads import get_num_threads
 from .im2col import is_pointwise
 from .lines import fits_lines
 from .polyphase import cut_into_blocks, fits_polyphase
+from .simd.gemm import ROWS
 from .winograd import fits
 
 if numba is not None:
     from .simd.vector import LANES
 
 METHODS = ("winograd", "polyphase", "indirect", "lines", "im2col")
-ROWS = 8  # the product's rows come in eights
 
 BLAS = 1.2  # OpenBLAS is that much slower than the micro-kernel
 WEIGHTS = 1.25  # and so is the micro-kernel's weight gradient: it loads an address for every pixel
@@ -107,7 +107,7 @@ def known_choice(forced, threads, which, dtype, n, w_shape, y_size, stride, padd
 
 
 def fills_tiles(which, w_shape):
-    """Whether there are as many rows and columns as the micro-kernel multiplies at least: 8 by a vector."""
+    """Whether there are as many rows and columns as the micro-kernel multiplies at least: ROWS by a vector."""
     _, _, c, k = w_shape
     if which == "weight grad":
         return c >= ROWS and k >= LANES

@@ -144,7 +144,7 @@ def add_by_channel(row, sums):
     """sums[channel] += the numbers of a row that are that channel's."""
     c = len(sums)
     for start in range(0, len(row), max(c, 1)):
-        for k, number in enumerate(row[start : start + c]):
+        for k, number in enumerate(row[start : start + c]):  # start + k might be negative: no vectors
             sums[k] += number
 
 

@@ -20,7 +20,7 @@ from ._numba import jit, numba
 from ._threads import get_num_threads, parallel, shares
 from .arithmetic import sum_positions_numba
 from .matmul import multiply
-from .simd.gemm import STRETCH, product, product_from, rounded
+from .simd.gemm import ROWS, STRETCH, product, product_from, rounded
 from .simd.vector import add_rows, transpose_square
 from .turned import fits_squares, turn, turned
 
@@ -28,7 +28,7 @@ if numba is not None:
     from .simd.gemm import COLUMNS, PANEL
     from .simd.vector import BYTES, LANES
 
-    STRIP = max(LANES, 8)  # columns of x that are laid down together
+    STRIP = max(LANES, ROWS)  # columns of x that are laid down together
 
 # ---------------------------------------------------------------- NumPy: the definition
 
@@ -93,7 +93,6 @@ def linear_grad_numba(g, x, w, needs, so_far=None):
 MANY = 1024  # samples, from which on the weights are soon rearranged
 FEW = 64  # samples, from which on tiles beat BLAS
 ENOUGH = 1 << 19  # multiplications, from which on panels and strips beat BLAS
-ROWS = 8  # the product's rows come in eights
 BLOCK = 64  # samples whose part of x and y, or of x and g, stays in the core's caches while all columns pass
 
 
@@ -129,7 +128,7 @@ def multiply_in_tiles(x, panels, y, start):
 
 
 def multiply_by_panels(x, w, is_turned, y, start):
-    """y = x w + start, or y = x w^T + start, in panels so narrow that every thread gets one."""
+    """y = x w + start, or y = x w^T + start, in panels so narrow that threads share few columns too."""
     wide = min(PANEL, rounded(-(-y.shape[1] // get_num_threads()), LANES))
     parallel(-(-y.shape[1] // wide), share_of_columns, x, w, is_turned, start, y, wide)
 

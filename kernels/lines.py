@@ -24,19 +24,18 @@ from ._memory import aligned, scratch
 from ._numba import jit, numba
 from ._threads import get_num_threads, parallel, shares
 from .im2col import better_turned, turned_padding
-from .simd.gemm import product, product_from, rounded
+from .simd.gemm import ROWS, product, product_from, rounded
 from .turned import turned
 from .winograd_tiles import fill_strip
 
 if numba is not None:
     from .simd.vector import LANES
 
-ROWS = 8  # the product's rows come in eights; fewer channels than that are few
 SHARE = 1 << 17  # multiplications that are worth a share
 
 
 def fits_lines(which, dtype, w_shape, stride, padding, dilation):
-    """Whether a pass of a convolution goes from few channels to whole vectors of them, as it is or turned round."""
+    """Whether a pass goes from few channels, less than ROWS, to whole vectors of them, as it is or turned round."""
     _, _, c, k = w_shape
     straight = c < ROWS and k % LANES == 0
     around = k < ROWS and c % LANES == 0 and better_turned(w_shape, stride, padding, dilation)

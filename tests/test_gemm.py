@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from other_processor import run_without, shorter_vectors
 from tolerances import assert_close
 
 from minigen.kernels._numba import jit, numba
@@ -62,6 +63,18 @@ def test_rows_of_a_matrix_are_not_a_power_of_two_apart():
         stride = new(2, columns, np.zeros(1, np.float32)).strides[0]
         assert stride >= 4 * columns
         assert stride % 512
+
+
+NUMBERS_IN_A_ROW = """
+import numpy as np, test_gemm
+print([test_gemm.new(1, columns, np.zeros(1, np.float32)).shape[1] for columns in (1, 9, 20)])
+"""
+
+
+@shorter_vectors
+def test_a_matrix_has_room_for_tiles_of_its_transpose_with_shorter_vectors_too(tmp_path, without, lanes):
+    """The product takes rows of the transpose by eights, however short a vector is."""
+    assert run_without(without, NUMBERS_IN_A_ROW, tmp_path) == "[8, 16, 24]\n"
 
 
 @pytest.mark.parametrize("n", [64, 48, 32, 16])

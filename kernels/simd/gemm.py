@@ -7,8 +7,9 @@
 
 Every number of A or B that is loaded takes part in columns * LANES or rows multiply-adds; a plain triple loop loads two
 numbers for each. A processor that multiplies as fast as it loads still wants few loads, since those that miss the L1
-cache are late: a tile of 6 x 4 does 24 multiply-adds for 10 loads, one of 8 x 2 16 for as many, and is 1.2 times as
-slow. More sums than 24 there are no registers for, of which AVX-512 has 32; others have 16, and tiles of 6 x 2.
+cache are late: a tile of 6 x 4 does 24 multiply-adds for 10 loads, one of 8 x 2 16 for as many, and takes 1.2 times as
+long on an Ice Lake Xeon. More sums than 24 there are no registers for, of which AVX-512 has 32; others have 16, and
+tiles of 6 x 2.
 
 Around the tiles are two loops. COLUMNS vectors of B's columns are a *panel*, and STRETCH rows of it stay in the core's
 L1 cache while all rows of A pass. Where B is read often, it is laid out beforehand panel by panel, (panels, K, PANEL).
@@ -35,6 +36,7 @@ if numba is not None:
     NOTHING = np.zeros(PANEL, np.float32)  # what sums begin with where there is no start
 
 STRETCH = 128  # rows of a panel: 32 kB with AVX-512
+ROWS = 8  # the rows of A and C come in eights, which tiles of 8 rows divide, and those of 6 and 4 together
 
 
 def _tiles(rows, columns):
@@ -72,14 +74,14 @@ def _tiles(rows, columns):
 
 if numba is not None:
     of_6_rows, of_4_rows = _tiles(6, COLUMNS), _tiles(4, COLUMNS)
-    of_3_vectors, of_2_vectors, of_1_vector = _tiles(8, 3), _tiles(8, 2), _tiles(8, 1)
+    of_3_vectors, of_2_vectors, of_1_vector = _tiles(ROWS, 3), _tiles(ROWS, 2), _tiles(ROWS, 1)
 
 
 @of_integers
 def product(a, a_row, a_step, b, b_row, c, c_row, m, n, depth, accumulate):
     """C (m, n) = A B, or C += A B. Addresses, and strides in bytes; n a multiple of LANES, depth >= 1.
 
-    m is rounded up to a multiple of 8: A and C have that many rows.
+    m is rounded up to a multiple of ROWS: A and C have that many.
     """
     product_from(c if accumulate else 0, c_row, a, a_row, a_step, b, b_row, c, c_row, m, n, depth)
 
@@ -87,7 +89,7 @@ def product(a, a_row, a_step, b, b_row, c, c_row, m, n, depth, accumulate):
 @of_integers
 def product_from(start, start_row, a, a_row, a_step, b, b_row, c, c_row, m, n, depth):
     """C = start + A B, where start is an address too, or 0 for none; with start_row 0 its one row serves all of C's."""
-    m = rounded(m, 8)
+    m = rounded(m, ROWS)
     sixes = m - 4 * (-(m // 2) % 3)  # the rows in tiles of 6; what is left are none, one or two tiles of 4
     for j in range(0, n * 4, COLUMNS * BYTES):
         vectors_left, c_j = (n * 4 - j) // BYTES, c + j
@@ -119,12 +121,12 @@ def rounded(number, step):
 
 @jit
 def matrix(rows, columns, dtype):
-    """Zeros, with room for the whole tiles that `multiply` reads and writes.
+    """Zeros, with room for the whole tiles that `multiply` reads and writes, of it or of its transpose.
 
     Rows that lie a power of two apart would share the same few cache sets: such rows are a vector longer.
     """
-    columns = rounded(columns, LANES)
-    return np.zeros((rounded(rows, 8), columns + LANES if columns % 128 == 0 else columns), dtype)
+    columns = rounded(columns, max(LANES, ROWS))
+    return np.zeros((rounded(rows, ROWS), columns + LANES if columns % 128 == 0 else columns), dtype)
 
 
 def multiply(a, b, c, m, n, depth, accumulate):
