@@ -207,6 +207,7 @@ def share_of_blocks(first, last, x, panels, start, y):
                 start.ctypes.data + begin * start_row + 4 * at, start_row,
                 x[begin:].ctypes.data, x.strides[0], 4, panels[panel].ctypes.data, 4 * PANEL,
                 y[begin:].ctypes.data + 4 * at, y.strides[0], rows, min(PANEL, y.shape[1] - at), x.shape[1],
+                panels[(panel + 1) % len(panels)].ctypes.data,
             )  # fmt: skip
 
 
@@ -235,7 +236,7 @@ def share_of_columns(first, last, x, w, is_turned, start, y, wide):
             for top, rows, place in ((0, whole, 0), (m - ROWS, ROWS if whole < m else 0, whole)):
                 product(
                     x[top:].ctypes.data + 4 * begin, x.strides[0], 4, panel.ctypes.data, 4 * PANEL,
-                    sums[place:].ctypes.data, 4 * PANEL, rows, width, depth, begin > 0,
+                    sums[place:].ctypes.data, 4 * PANEL, rows, width, depth, begin > 0, panel.ctypes.data,
                 )  # fmt: skip
         for i in range(m):
             row = sums[i if i < whole else i + whole + ROWS - m]
@@ -263,7 +264,7 @@ def share_of_strips(first, last, x, g, dw, db):
                     target[j] = source[j]
             product(
                 strip.ctypes.data, 4, 4 * STRIP, g[begin:].ctypes.data, g.strides[0], dw[left:].ctypes.data,
-                dw.strides[0], min(STRIP, len(dw) - left), dw.shape[1], depth, begin > 0,
+                dw.strides[0], min(STRIP, len(dw) - left), dw.shape[1], depth, begin > 0, g[begin:].ctypes.data,
             )  # fmt: skip
 
 
@@ -278,7 +279,7 @@ def share_of_samples(first, last, pieces, x, g, sums, db):
                 add_rows(source + 4 * column, g.strides[0], samples, total[column:].ctypes.data)
             product(
                 x[begin:].ctypes.data, 4, x.strides[0], source, g.strides[0], dw.ctypes.data, dw.strides[0],
-                x.shape[1], g.shape[1], samples, begin > start,
+                x.shape[1], g.shape[1], samples, begin > start, source + samples * g.strides[0],
             )  # fmt: skip
 
 

@@ -96,7 +96,7 @@ def forward_lines(me, first, last, x, w, bias, y, sh, sw, ph, pw, strip, line):
         for i in range(len(w)):
             product_from(
                 start, start_row, strip[i].ctypes.data, 4 * c * sw, 4, w[i].ctypes.data, 4 * k,
-                line.ctypes.data, 4 * k, len(line), k, w.shape[1],
+                line.ctypes.data, 4 * k, len(line), k, w.shape[1], w[i].ctypes.data,
             )  # fmt: skip
             start, start_row = line.ctypes.data, 4 * k
         result, numbers = y[n, top].reshape(q * k), line.reshape(len(line) * k)
@@ -116,7 +116,7 @@ def sum_pieces(me, first, last, pieces, x, dy, sums, of_sample, sh, sw, ph, pw, 
                 for i in range(len(part)):
                     product(
                         strip[i].ctypes.data, 4, 4 * c * sw, dy[n, top].ctypes.data, 4 * k,
-                        part[i].ctypes.data, 4 * k, part.shape[1], k, q, top > 0,
+                        part[i].ctypes.data, 4 * k, part.shape[1], k, q, top > 0, dy[n, top].ctypes.data,
                     )  # fmt: skip
             numbers = part.reshape(part.size)
             for at in range(len(total) if p else 0):

@@ -141,6 +141,7 @@ def result_blocks(me, first, last, x, u, bias, y, tiles, per_block, v, m, patch)
                 product(
                     v[f].ctypes.data, 16 * c, 4, u[f].ctypes.data + 16 * c * panel, 4 * PANEL,
                     m[f].ctypes.data + 4 * panel, 4 * k, here, min(PANEL, k - panel), 4 * c, False,
+                    u[f].ctypes.data + 16 * c * (panel + PANEL),
                 )  # fmt: skip
         for t in range(here):
             n, i, j = place_of_tile(block * per_block + t, y, 2)
@@ -170,7 +171,7 @@ def gradient_blocks(me, first, last, dy, u, dx, tiles, per_block, v, m, patch, z
             for panel in range(0, c, PANEL):
                 product(
                     a, 4 * k, 4, b + 4 * k * panel, 4 * PANEL, result + 4 * panel, 4 * c,
-                    here, min(PANEL, c - panel), k, False,
+                    here, min(PANEL, c - panel), k, False, b + 4 * k * (panel + PANEL),
                 )  # fmt: skip
         for t in range(here):
             n, i, j = place_of_tile(block * per_block + t, dx, 4)
@@ -200,7 +201,7 @@ def add_products(first, last, v, g, du, tiles, going_on):
     for task in range(first, last):
         f, phase = task // 4, task % 4
         a, b = v[f].ctypes.data + 4 * c * phase, g[f].ctypes.data
-        product(a, 4, v.strides[1], b, g.strides[1], du[f, phase].ctypes.data, 4 * k, c, k, tiles, going_on)
+        product(a, 4, v.strides[1], b, g.strides[1], du[f, phase].ctypes.data, 4 * k, c, k, tiles, going_on, b)
 
 
 @jit

@@ -39,7 +39,7 @@ from .resize import (
 from .winograd import fits, winograd_input_grad_numba, winograd_numba, winograd_weight_grad_numba
 
 GEOMETRY = (1, 1), (1, 1), (1, 1), 1  # stride, padding, dilation, groups
-PLANES = np.array([6 * i + j for i in range(6) for j in range(6) if i != 2 and j != 2])  # those that do not vanish
+PLANES = np.array([i != 2 and j != 2 for i in range(6) for j in range(6)])  # whether they do not vanish
 
 
 def doubled(x):

@@ -47,7 +47,7 @@ CACHE = 1 << 21  # bytes of filters, from which on they come from beyond the L2 
 SHARE = 1 << 22  # multiplications that are worth a share
 TILES = 32  # of a block: with 128 channels in and out, V and M take 1.2 MB of an L2 cache
 AT_1 = 7  # the plane of the point (1, 1)
-ALL = np.arange(36)  # the planes; upsample_conv.py does without some of them, which are 0
+ALL = np.ones(36, bool)  # the planes whose products do not vanish; those of upsample_conv.py are fewer
 ROWS = 32  # input channels whose filters' gradient is worked out at a time: its 36 planes stay in the cache beside V
 GAP = 16  # floats between the 36 planes of V, M and U: a power of two apart, they would share the same few cache sets
 
@@ -87,7 +87,7 @@ def winograd_numpy(x, w, bias, padding, residual=None):
 
 
 def winograd_numba(x, w, bias, padding, residual=None, planes=ALL):
-    """y. planes: those of the 36 whose products do not vanish."""
+    """y. planes: whether the product of each of the 36 is more than 0."""
     return convolve(x, transformed_filters(w), w.shape[3], bias, padding, residual, planes)
 
 
@@ -106,11 +106,10 @@ def convolve(x, u, k, bias, padding, residual, planes):
     runs, length, per_block = cut_into_runs(y.shape, TILES if u.nbytes < CACHE else 2 * TILES)
     tiles, threads = rounded(length * per_block, 8), get_num_threads()
     strip = scratch("strip", (threads, 6, rounded((4 * length + 2) * c, LANES)), np.float32)
-    widths = {"v": tiles * c, "m": tiles * rounded(k, LANES)}
-    v, m = (scratch(name, (threads, 36, width + GAP), np.float32) for name, width in widths.items())
+    # M[f] takes the place of V[f - 1], which is in the cache and no longer needed.
+    points = scratch("points", (threads, 37, tiles * max(c, rounded(k, LANES)) + GAP), np.float32)
+    v, m = points[:, 1:], points[:, :36]
     patch = scratch("patch", (threads, 4, 4, k), np.float32)
-    if len(planes) < 36:
-        m[:] = 0
     given = x, u, bias, residual, y, planes, *padding, runs, length, per_block, strip, v, m, patch
     parallel(-(-runs // per_block), forward_blocks, *given, grain=1 + SHARE // (36 * per_block * length * c * k))
     return y
@@ -130,7 +129,7 @@ def winograd_weight_grad_numba(x, dy, padding, planes=ALL):
     strip_of_dy = scratch("strip of dy", (threads, 4, rounded(4 * length * k, LANES)), np.float32)
     widths = {"v": tiles * rounded(c, 8), "m": tiles * rounded(k, LANES), "du": ROWS * PANEL}
     v, g, du = (scratch(name, (threads, 36, rounded(width, LANES) + GAP), np.float32) for name, width in widths.items())
-    if len(planes) < 36:
+    if not planes.all():
         du[:] = 0
     given = pieces, x, dy, sums, db, planes, *padding, runs, length, per_block, strip, strip_of_dy, v, g, du
     parallel(len(pieces), weight_grad_pieces, *given)
@@ -195,11 +194,14 @@ def forward_blocks(
             for t in range(length):
                 read_points(strip, t, c, v, tiles + t, c)
             tiles += length
-        for f in planes:
-            for panel in range(0, k, PANEL):
+        for f in range(36):
+            if not planes[f]:
+                m[f] = 0
+            for panel in range(0, k if planes[f] else 0, PANEL):
                 product(
                     v[f].ctypes.data, 4 * c, 4, u[f].ctypes.data + 4 * panel * c, 4 * PANEL,
                     m[f].ctypes.data + 4 * panel, 4 * k, tiles, min(PANEL, k - panel), c, False,
+                    u[f].ctypes.data + 4 * (panel + PANEL) * c,
                 )  # fmt: skip
         tiles = 0
         for run in range(block * per_block, min(runs, (block + 1) * per_block)):
@@ -240,11 +242,13 @@ def weight_grad_pieces(
             for top in range(0, c, ROWS):
                 for left in range(0, k, PANEL):
                     rows, columns = min(ROWS, c - top), min(PANEL, k - left)
-                    for f in planes:
-                        product(
-                            v[f].ctypes.data + 4 * top, 4, 4 * c, g[f].ctypes.data + 4 * left, 4 * k,
-                            du[f].ctypes.data, 4 * PANEL, rows, columns, tiles, False,
-                        )  # fmt: skip
+                    for f in range(36):
+                        if planes[f]:
+                            b = g[f].ctypes.data + 4 * left
+                            product(
+                                v[f].ctypes.data + 4 * top, 4, 4 * c, b, 4 * k, du[f].ctypes.data, 4 * PANEL,
+                                rows, columns, tiles, False, b + g.strides[0],
+                            )  # fmt: skip
                     add_filters(du, total, top, min(rows, x.shape[3] - top), left, columns)
 
 

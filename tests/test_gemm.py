@@ -22,7 +22,7 @@ def product_of_rows(a, b, c, first, m):
     """The same without `matrix`: rows first, first + 1 ... of A and C."""
     product(
         a[first:].ctypes.data, a.strides[0], 4, b.ctypes.data, b.strides[0], c[first:].ctypes.data, c.strides[0], m,
-        b.shape[1], len(b), False,
+        b.shape[1], len(b), False, b.ctypes.data,
     )  # fmt: skip
 
 

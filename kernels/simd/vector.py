@@ -74,6 +74,13 @@ class Emitter:
         """The address `offset` bytes further on; offset: a Python integer or an emitted one."""
         return self.builder.add(address, ir.Constant(INT, offset) if isinstance(offset, int) else offset)
 
+    def steps(self, address, step, count):
+        """So many addresses, each `step` bytes further on than the one before."""
+        addresses = [address]
+        for _ in range(count - 1):
+            addresses.append(self.at(addresses[-1], step))
+        return addresses
+
     def load(self, address):
         """LANES numbers from memory."""
         value = self.builder.load(self.builder.inttoptr(address, ir.PointerType(VECTOR)))
@@ -88,15 +95,14 @@ class Emitter:
         """An integer from memory: an address in a table."""
         return self.builder.load(self.builder.inttoptr(address, ir.PointerType(INT)))
 
-    def prefetch(self, address, to_write=False):
-        """Ask for the cache line at an address that will be read soon, or written."""
+    def prefetch(self, address, to_write=False, level=1):
+        """Ask for the cache line at an address that will be read soon, or written, into the cache of this level."""
         byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
         name = "llvm.prefetch.p0i8"
         function = self.builder.module.globals.get(name) or ir.Function(self.builder.module, kind, name)
-        self.builder.call(
-            function, [self.builder.inttoptr(address, byte), *(ir.Constant(number, n) for n in (int(to_write), 3, 1))]
-        )
+        how = [ir.Constant(number, n) for n in (int(to_write), 4 - level, 1)]
+        self.builder.call(function, [self.builder.inttoptr(address, byte), *how])
 
     def store(self, vector, address):
         """LANES numbers into memory."""
@@ -139,6 +145,21 @@ class Emitter:
         """A vector of the numbers at these places of a, and, from LANES on, of b."""
         mask = ir.Constant(ir.VectorType(ir.IntType(32), LANES), places)
         return Vector(self, self.builder.shuffle_vector(a, b, mask))
+
+    def if_not_0(self, number, then, otherwise):
+        """Emit `then() if number else otherwise`, both lists of Vectors -> such a list."""
+        before = self.builder.block
+        inside, after = (self.builder.append_basic_block(name) for name in ("then", "joined"))
+        self.builder.cbranch(self.builder.icmp_signed("!=", number, ir.Constant(INT, 0)), inside, after)
+        self.builder.position_at_end(inside)
+        results, last = then(), self.builder.block
+        self.builder.branch(after)
+        self.builder.position_at_end(after)
+        joined = [self.builder.phi(VECTOR) for _ in results]
+        for phi, result, other in zip(joined, results, otherwise):
+            phi.add_incoming(result.value, last)
+            phi.add_incoming(other.value, before)
+        return [Vector(self, phi) for phi in joined]
 
     def loop(self, count, carried, body):
         """Emit `for i in range(count): carried = body(i, carried)` for count >= 1 -> carried after the last round.
@@ -205,13 +226,9 @@ def _of_integers(function, names, prepare):
 @vectors
 def transpose_square(v, source, source_row, target, target_row):
     """LANES x LANES numbers, whose rows lie so many bytes apart."""
-    rows = []
-    for _ in range(LANES):
-        rows.append(v.load(source))
-        source = v.at(source, source_row)
-    for column in v.transposed(rows):
-        v.store(column, target)
-        target = v.at(target, target_row)
+    rows = [v.load(address) for address in v.steps(source, source_row, LANES)]
+    for column, address in zip(v.transposed(rows), v.steps(target, target_row, LANES)):
+        v.store(column, address)
 
 
 @vectors
