@@ -127,7 +127,7 @@ def conv2d_input_grad_numba(dy, w, size, stride, padding, dilation, groups):
     if method == "indirect":
         return indirect_input_grad_numba(dy, w, size, stride, padding, dilation)
     if method == "lines":
-        return lines_input_grad_numba(dy, w, size, padding)
+        return lines_input_grad_numba(dy, w, size, stride, padding)
     return im2col_input_grad_numba(dy, w, size, stride, padding, dilation)
 
 

@@ -15,8 +15,6 @@ Shapes   x, dx (N, H, W, C)   w, dw (3, 3, C, K)   bias (K,) or None, db (K,)   
 Source   Lavin and Gray, CVPR 2016, section 4.3; Odena et al., Distill 2016 (resize, then convolve)
 """
 
-import numpy as np
-
 from .conv import (
     conv2d_cuda,
     conv2d_input_grad_cuda,
@@ -36,10 +34,9 @@ from .resize import (
     resize_numba,
     resize_numpy,
 )
-from .winograd import fits, winograd_input_grad_numba, winograd_numba, winograd_weight_grad_numba
+from .winograd import OF_DOUBLED, fits, winograd_input_grad_numba, winograd_numba, winograd_weight_grad_numba
 
 GEOMETRY = (1, 1), (1, 1), (1, 1), 1  # stride, padding, dilation, groups
-PLANES = np.array([i != 2 and j != 2 for i in range(6) for j in range(6)])  # whether they do not vanish
 
 
 def doubled(x):
@@ -76,17 +73,16 @@ def upsample_conv2d_weight_bias_grad_numpy(x, dy):
 
 
 def upsample_conv2d_numba(x, w, bias):
-    """y, with Winograd's 25 products where that route fits."""
-    size, x = doubled(x), resize_numba(x, doubled(x), "nearest")
-    if fits(x.dtype, w.shape, size, *GEOMETRY):
-        return winograd_numba(x, w, bias, (1, 1), planes=PLANES)
-    return conv2d_numba(x, w, bias, *GEOMETRY)
+    """y, with Winograd's 25 products where that route fits, which doubles a few lines at a time."""
+    if fits(x.dtype, w.shape, doubled(x), *GEOMETRY):
+        return winograd_numba(x, w, bias, (1, 1), repeats=2)
+    return conv2d_numba(resize_numba(x, doubled(x), "nearest"), w, bias, *GEOMETRY)
 
 
 def upsample_conv2d_input_grad_numba(dy, w):
     """dx, likewise."""
     if fits(dy.dtype, w.shape, dy.shape[1:3], *GEOMETRY):
-        dx = winograd_input_grad_numba(dy, w, (1, 1), planes=PLANES)  # its pixels are wrong, the sums of blocks right
+        dx = winograd_input_grad_numba(dy, w, (1, 1), OF_DOUBLED)  # its pixels are wrong, the sums of blocks right
     else:
         dx = conv2d_input_grad_numba(dy, w, dy.shape[1:3], *GEOMETRY)
     return resize_grad_numba(dx, halved(dy), "nearest")
@@ -94,11 +90,10 @@ def upsample_conv2d_input_grad_numba(dy, w):
 
 def upsample_conv2d_weight_bias_grad_numba(x, dy):
     """dw, likewise, and db."""
-    x = resize_numba(x, doubled(x), "nearest")
     if fits(x.dtype, (3, 3, x.shape[3], dy.shape[3]), dy.shape[1:3], *GEOMETRY):
-        dw, db = winograd_weight_grad_numba(x, dy, (1, 1), planes=PLANES)
+        dw, db = winograd_weight_grad_numba(x, dy, (1, 1), repeats=2)
     else:
-        dw, db = conv2d_weight_bias_grad_numba(x, dy, (3, 3), *GEOMETRY)
+        dw, db = conv2d_weight_bias_grad_numba(resize_numba(x, doubled(x), "nearest"), dy, (3, 3), *GEOMETRY)
     return dw, db.sum(axis=0)
 
 

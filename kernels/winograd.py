@@ -47,7 +47,8 @@ CACHE = 1 << 21  # bytes of filters, from which on they come from beyond the L2 
 SHARE = 1 << 22  # multiplications that are worth a share
 TILES = 32  # of a block: with 128 channels in and out, V and M take 1.2 MB of an L2 cache
 AT_1 = 7  # the plane of the point (1, 1)
-ALL = np.ones(36, bool)  # the planes whose products do not vanish; those of upsample_conv.py are fewer
+# The planes whose products do not vanish: of an image doubled by repeating its pixels, 25 (upsample_conv.py).
+ALL, OF_DOUBLED = np.ones(36, bool), np.array([i != 2 and j != 2 for i in range(6) for j in range(6)])
 ROWS = 32  # input channels whose filters' gradient is worked out at a time: its 36 planes stay in the cache beside V
 GAP = 16  # floats between the 36 planes of V, M and U: a power of two apart, they would share the same few cache sets
 
@@ -86,20 +87,22 @@ def winograd_numpy(x, w, bias, padding, residual=None):
 # ---------------------------------------------------------------- CPU: blocks of tiles, shared over the threads
 
 
-def winograd_numba(x, w, bias, padding, residual=None, planes=ALL):
-    """y. planes: whether the product of each of the 36 is more than 0."""
-    return convolve(x, transformed_filters(w), w.shape[3], bias, padding, residual, planes)
+def winograd_numba(x, w, bias, padding, residual=None, repeats=1):
+    """y. With repeats = 2, x has every line and every pixel twice, though not in memory."""
+    planes = ALL if repeats == 1 else OF_DOUBLED
+    return convolve(x, repeats, transformed_filters(w), w.shape[3], bias, padding, residual, planes)
 
 
 def winograd_input_grad_numba(dy, w, padding, planes=ALL):
     """dx (N, H, W, C)."""
-    return convolve(dy, transformed_turned_filters(w), w.shape[2], None, (2 - padding[0], 2 - padding[1]), None, planes)
+    u, padding = transformed_turned_filters(w), (2 - padding[0], 2 - padding[1])
+    return convolve(dy, 1, u, w.shape[2], None, padding, None, planes)
 
 
-def convolve(x, u, k, bias, padding, residual, planes):
+def convolve(x, repeats, u, k, bias, padding, residual, planes):
     """y (N, P, Q, k), of transformed filters."""
     n, h, width, c = x.shape
-    y = aligned((n, h + 2 * padding[0] - 2, width + 2 * padding[1] - 2, k), np.float32)
+    y = aligned((n, repeats * h + 2 * padding[0] - 2, repeats * width + 2 * padding[1] - 2, k), np.float32)
     bias = np.zeros((1, k), np.float32) if bias is None else bias.reshape(-1, k)
     residual = y[:0] if residual is None else residual
     # Every block reads all of U. Where that comes from beyond the cache, there are fewer blocks, twice as large.
@@ -110,13 +113,14 @@ def convolve(x, u, k, bias, padding, residual, planes):
     points = scratch("points", (threads, 37, tiles * max(c, rounded(k, LANES)) + GAP), np.float32)
     v, m = points[:, 1:], points[:, :36]
     patch = scratch("patch", (threads, 4, 4, k), np.float32)
-    given = x, u, bias, residual, y, planes, *padding, runs, length, per_block, strip, v, m, patch
+    given = x, repeats, u, bias, residual, y, planes, *padding, runs, length, per_block, strip, v, m, patch
     parallel(-(-runs // per_block), forward_blocks, *given, grain=1 + SHARE // (36 * per_block * length * c * k))
     return y
 
 
-def winograd_weight_grad_numba(x, dy, padding, planes=ALL):
+def winograd_weight_grad_numba(x, dy, padding, repeats=1):
     """dw, and db (N, K) for every sample: a thread sums over a piece of the blocks; the pieces are added afterwards."""
+    planes = ALL if repeats == 1 else OF_DOUBLED
     c, k = x.shape[3], dy.shape[3]
     runs, length, per_block = cut_into_runs(dy.shape, TILES)
     if runs == 0:
@@ -131,7 +135,7 @@ def winograd_weight_grad_numba(x, dy, padding, planes=ALL):
     v, g, du = (scratch(name, (threads, 36, rounded(width, LANES) + GAP), np.float32) for name, width in widths.items())
     if not planes.all():
         du[:] = 0
-    given = pieces, x, dy, sums, db, planes, *padding, runs, length, per_block, strip, strip_of_dy, v, g, du
+    given = pieces, x, repeats, dy, sums, db, planes, *padding, runs, length, per_block, strip, strip_of_dy, v, g, du
     parallel(len(pieces), weight_grad_pieces, *given)
     dw = aligned((3, 3, c, k), np.float32)
     parallel(c, add_pieces, sums, dw, grain=1 + 2**10 // k)
@@ -178,7 +182,7 @@ def cut_into_runs(y_shape, tiles):
 
 @jit
 def forward_blocks(
-    me, first, last, x, u, bias, residual, y, planes, ph, pw, runs, length, per_block, strip, v, m, patch
+    me, first, last, x, repeats, u, bias, residual, y, planes, ph, pw, runs, length, per_block, strip, v, m, patch
 ):
     """y of the blocks first..last: points of x, a product a plane, pixels.
 
@@ -190,7 +194,7 @@ def forward_blocks(
         tiles = 0
         for run in range(block * per_block, min(runs, (block + 1) * per_block)):
             n, top, left = place_of_run(run, length, y)
-            fill_strip(x, n, top - ph, left - pw, strip)
+            fill_strip(x, repeats, n, top - ph, left - pw, strip)
             for t in range(length):
                 read_points(strip, t, c, v, tiles + t, c)
             tiles += length
@@ -216,8 +220,9 @@ def forward_blocks(
 
 @jit
 def weight_grad_pieces(
-    me, first, last, pieces, x, dy, sums, db, planes, ph, pw, runs, length, per_block, strip, strip_of_dy, v, g, du
-):
+    me, first, last, pieces, x, repeats, dy, sums, db, planes, ph, pw, runs, length, per_block,
+    strip, strip_of_dy, v, g, du,
+):  # fmt: skip
     """sums[piece] = dw and db[piece] = db of the pieces first..last: points of x and of dy; then, ROWS x PANEL
     channels at a time, a product a plane, and its taps G^T dU G. These are summed up: they are a quarter of dU, which
     would leave the cache between one block and the next. strip, strip_of_dy, v, g, du: scratch, a part a thread."""
@@ -230,8 +235,8 @@ def weight_grad_pieces(
             tiles = 0
             for run in range(block * per_block, min(runs, (block + 1) * per_block)):
                 n, top, left = place_of_run(run, length, dy)
-                fill_strip(x, n, top - ph, left - pw, strip)
-                fill_strip(dy, n, top, left, strip_of_dy)
+                fill_strip(x, repeats, n, top - ph, left - pw, strip)
+                fill_strip(dy, 1, n, top, left, strip_of_dy)
                 for t in range(length):
                     read_points(strip, t, x.shape[3], v, tiles + t, c)
                     read_gradient(strip_of_dy, t, dy.shape[3], g, tiles + t, k)

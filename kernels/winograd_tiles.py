@@ -39,9 +39,12 @@ def place_of_run(run, length, y):
 
 
 @jit
-def fill_strip(x, n, top, left, strip):
-    """strip[i, j] = x[n, top + i, left + j], and 0 beyond the edge: whole lines, pixels of a line being adjacent."""
-    _, height, width, c = x.shape
+def fill_strip(x, repeats, n, top, left, strip):
+    """strip[i, j] = x[n, top + i, left + j], and 0 beyond the edge: whole lines, pixels of a line being adjacent.
+
+    repeats: 1, or 2 for the image that has every line and every pixel of x twice.
+    """
+    height, width, c = x.shape[1] * repeats, x.shape[2] * repeats, x.shape[3]
     pixels = strip.shape[1] // c
     first, last = min(max(0, -left), pixels), max(0, min(pixels, width - left))
     for i in range(len(strip)):
@@ -50,10 +53,13 @@ def fill_strip(x, n, top, left, strip):
             continue
         strip[i, : first * c] = 0
         strip[i, last * c :] = 0
-        line = x[n, top + i, left + first : left + last].reshape((last - first) * c)
-        inside = strip[i, first * c : last * c]
-        for at in range(len(inside)):
-            inside[at] = line[at]
+        line = x[n, (top + i) // repeats].reshape(x.shape[2] * c)
+        piece = (last - first) * c if repeats == 1 else c
+        for j in range(first * c, last * c, piece):
+            begin = (left + j // c) // repeats * c
+            source, target = line[begin : begin + piece], strip[i, j : j + piece]
+            for at in range(len(target)):
+                target[at] = source[at]
 
 
 @jit

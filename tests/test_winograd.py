@@ -169,7 +169,7 @@ def test_the_planes_left_out_vanish_for_every_doubled_tile():
     assert not values[2].any() and values[[0, 1, 3, 4, 5]].any(axis=1).all()
     sums = np.array(A_T).reshape(2, 2, 6).sum(axis=1)  # of neighbouring results
     assert not sums[:, 2].any() and sums[:, [0, 1, 3, 4, 5]].any(axis=0).all()
-    assert upsample_conv.PLANES.sum() == 25
+    assert winograd.OF_DOUBLED.sum() == 25
 
 
 @needs_numba
