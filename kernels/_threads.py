@@ -66,23 +66,24 @@ def shares(tasks, parts, grain=1):
 def shrinking_shares(tasks, threads, grain=1):
     """Cut range(tasks) into contiguous shares for `threads` to take in turn, of at least `grain` tasks each.
 
-    A share is a thread's part of what is left: large ones while there is much to do, small ones at the end, where the
-    threads wait for the last. (Polychronopoulos and Kuck, Guided self-scheduling, 1987) Where that is not worth the
-    trouble, each thread gets one share.
+    A share is half of a thread's part of what is left: large ones while there is much to do, small ones at the end,
+    where the threads wait for the last. None is so large that all wait for a thread which happens to be slow, since
+    others use its core too. (Hummel, Schonberg and Flynn, Factoring, 1992) Where that is not worth the trouble, each
+    thread gets one share.
     """
-    if tasks < FEW * threads * grain:
+    if threads == 1 or tasks < FEW * threads * grain:
         return shares(tasks, threads, grain)
     grain, cut, first = max(grain, tasks // (SMALLEST * threads)), [], 0
     while first < tasks:
         left = tasks - first
-        last = first + min(left, max(grain, left // threads))
+        last = first + min(left, max(grain, left // (2 * threads)))
         cut.append((first, last))
         first = last
     return cut
 
 
 FEW = 6  # times the grain: no more than that for each thread is cut into equal shares
-SMALLEST = 8  # parts of a thread's fair share that are worth being told apart
+SMALLEST = 16  # parts of a thread's fair share that are worth being told apart
 
 
 @lru_cache(maxsize=4096)
