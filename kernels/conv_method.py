@@ -51,7 +51,7 @@ if numba is not None:
 METHODS = ("winograd", "polyphase", "indirect", "lines", "im2col")
 
 BLAS = 1.2  # OpenBLAS is that much slower than the micro-kernel
-WEIGHTS = 1.25  # and so is the micro-kernel's weight gradient: it loads an address for every pixel
+WEIGHTS = 1.15  # and so is the indirect weight gradient: its pixels are laid down for every tap
 PHASES = 1.15  # the input gradient turns the filters round, and visits dx once for each phase
 LOOKUP = 300  # an address in a table
 PACK = 60  # a number of the filters, rearranged or transformed

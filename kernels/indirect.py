@@ -5,7 +5,7 @@ copies into rows, a table of addresses can say as well: of a tile of 8 results, 
 
     forward       y[r]  = b + sum over t of x[pixel(r, t)] @ w[t]
     input grad    dx[r] = sum over t of dy[pixel(r, t)] @ w[t]^T     for those t that s divides: see below
-    weight grad   dw[t] = sum over r of x[pixel(r, t)] outer dy[r]
+    weight grad   dw[t] = sum over r of x[pixel(r, t)] outer dy[r]           one product a tap, of pixels laid down
 
 The input gradient of a convolution with stride s (a transposed convolution) falls into s x s *phases*. Of pixel h of
 dx, the outputs p that saw it satisfy h = p s + i d - pad for a tap i; so the pixels with the same h mod s share their
@@ -23,16 +23,18 @@ import numpy as np
 from ._memory import aligned, scratch
 from ._numba import jit, numba
 from ._threads import get_num_threads, parallel, shares
-from .simd.indirect import ROWS, over_pixels_1, over_pixels_2, over_taps_1, over_taps_2
+from .simd.gemm import product
+from .simd.indirect import ROWS, over_taps_1, over_taps_2
 from .simd.prefetch import fetch
 from .turned import turned
+from .winograd import add_pieces, rounded
 
 if numba is not None:
     from .simd.vector import LANES
 
 TILES = 32  # tiles of 8 pixels whose tables are made at once: they and their pixels stay in a core's L2 cache
 LINE = 64  # bytes of a cache line
-PIXELS = 128  # summed in registers before the sums are put back
+PIXELS = 128  # of a block: their sums stay in registers, and those that a tap sees in the L1 cache
 
 
 def indirect_numba(x, w, bias, size, stride, padding, dilation):
@@ -64,21 +66,15 @@ def positions(w):
 
 def indirect_weight_grad_numba(x, dy, window, stride, padding, dilation):
     """dw: a thread sums over a piece of the pixels; the pieces are added afterwards, in their order."""
-    c, k = x.shape[3], dy.shape[3]
-    taps = [(i * dilation[0] - padding[0], j * dilation[1] - padding[1]) for i, j in np.ndindex(window)]
-    pixels = len(dy) * dy.shape[1] * dy.shape[2]
-    pieces = np.array(shares(-(-pixels // PIXELS), get_num_threads()))
-    shape = len(pieces), len(taps), -(-k // (2 * LANES)), -(-c // ROWS), ROWS, 2 * LANES
-    sums = scratch("sums", shape, np.float32)
-    threads = get_num_threads()
-    places, corners = (scratch(name, (threads, 3, PIXELS), np.int64) for name in ("places", "corners"))
-    entries = scratch("entries", (threads, PIXELS, 2), np.int64)
-    panels = scratch("panels", (threads, shape[2], PIXELS, 2 * LANES), np.float32)
-    given = pieces, x, dy, np.array(taps), stride, sums, places, corners, entries, panels
-    parallel(len(pieces), pixels_over_taps, *given)
-    dw = aligned((len(taps), c, k), np.float32)
-    parallel(len(taps) * c, collect_rows, sums, dw, grain=1 + 2**12 // k)
-    return dw.reshape(*window, c, k)
+    c, k, threads = x.shape[3], dy.shape[3], get_num_threads()
+    taps = np.array([(i * dilation[0] - padding[0], j * dilation[1] - padding[1]) for i, j in np.ndindex(window)])
+    pieces = np.array(shares(-(-dy[..., 0].size // PIXELS), threads))
+    sums = scratch("sums", (len(pieces), len(taps), rounded(c, ROWS), rounded(k, LANES)), np.float32)
+    seen, g = (scratch(name, (threads, PIXELS, sums.shape[a]), np.float32) for name, a in (("seen", 2), ("g", 3)))
+    parallel(len(pieces), sum_pieces, pieces, x, dy, taps, stride, sums, seen, g)
+    dw = aligned((*window, c, k), np.float32)
+    parallel(c, add_pieces, sums, dw.reshape(len(taps), c, k), grain=1 + 2**12 // max(len(taps) * k, 1))
+    return dw
 
 
 def packed(w):
@@ -204,13 +200,13 @@ def list_taps(address, line, column, image, taps, tap_bytes, zeros, entries):
     _, height, width, c = image.shape
     nothing, count = zeros.ctypes.data, 0
     for t in range(len(taps)):
-        down, across, entry, inside = taps[t, 0], taps[t, 1], entries[count], 0
-        entry[0] = taps[t, 2] * tap_bytes
+        down, across, inside = taps[t, 0], taps[t, 1], 0
+        entries[count, 0] = taps[t, 2] * tap_bytes
         step = 4 * c * (down * width + across)
         for i in range(ROWS):
             h, v = line[i] + down, column[i] + across
             seen = (h >= 0) & (h < height) & (v >= 0) & (v < width)
-            entry[1 + i] = address[i] + step if seen else nothing
+            entries[count, 1 + i] = address[i] + step if seen else nothing
             inside += seen
         count += inside > 0
     if count == 0:  # nothing but the bias
@@ -219,77 +215,45 @@ def list_taps(address, line, column, image, taps, tap_bytes, zeros, entries):
 
 
 @jit
-def pixels_over_taps(me, first, last, pieces, x, dy, taps, stride, sums, places, corners, entries, panels):
+def sum_pieces(me, first, last, pieces, x, dy, taps, stride, sums, seen, g):
     """sums[piece] = the products of the pieces first..last, each a run of blocks of PIXELS pixels.
 
-    places, corners, entries, panels: scratch, a part a thread.
+    seen, g: scratch, a part a thread.
     """
+    seen, g, k = seen[me], g[me], dy.shape[3]
+    pixels = dy.reshape(dy.shape[0] * dy.shape[1] * dy.shape[2], k)
     for piece in range(first, last):
         sums[piece] = 0
-        for block in range(pieces[piece, 0], pieces[piece, 1]):
-            block_over_taps(block, x, dy, taps, stride, sums[piece], places[me], corners[me], entries[me], panels[me])
+        for begin in range(PIXELS * pieces[piece, 0], min(PIXELS * pieces[piece, 1], len(pixels)), PIXELS):
+            count = min(PIXELS, len(pixels) - begin)
+            b, b_row = pixels[begin:].ctypes.data, 4 * k
+            if k % LANES:
+                g[:count, :k] = pixels[begin : begin + count]
+                b, b_row = g.ctypes.data, g.strides[0]
+            for t in range(len(taps)):
+                copy_seen(x, begin, count, dy.shape, taps[t], stride, seen)
+                total = sums[piece, t]
+                product(
+                    seen.ctypes.data, 4, seen.strides[0], b, b_row, total.ctypes.data, total.strides[0],
+                    x.shape[3], total.shape[1], count, True, b,
+                )  # fmt: skip
 
 
 @jit
-def block_over_taps(block, x, dy, taps, stride, sums, places, corners, entries, panels):
-    """sums += the products of one block."""
-    c, k = x.shape[3], dy.shape[3]
-    grid, vectors = dy.shape[1:3], (k + LANES - 1) // LANES
-    pixels = min(PIXELS, len(dy) * grid[0] * grid[1] - block * PIXELS)
-    list_places(block * PIXELS, pixels, len(dy), grid, places)
-    copy_to_panels(dy, places, pixels, panels)
-    locate(places, pixels, x, (0, 0), stride, corners)
-    for t in range(len(taps)):
-        count = list_pixels(corners, pixels, x, taps[t, 0], taps[t, 1], panels[0], entries)
-        if count == 0:
+def copy_seen(x, begin, count, y_shape, tap, stride, seen):
+    """seen[i] = the pixel of x that result begin + i sees through a tap; 0 outside the image."""
+    _, height, width, c = x.shape
+    _, p, q, _ = y_shape
+    for task in range(begin // q, (begin + count - 1) // q + 1):  # a line of results, or the part of it that is wanted
+        h, first, last = task % p * stride[0] + tap[0], max(begin, task * q), min(begin + count, (task + 1) * q)
+        rows, column = seen[first - begin : last - begin], first - task * q
+        if not 0 <= h < height:
+            rows[:, :c] = 0
             continue
-        for panel in range(len(panels)):
-            b_at = panels[panel].ctypes.data - panels.ctypes.data
-            for i in range(sums.shape[2]):
-                given = entries.ctypes.data, count, 4 * min(i * ROWS, c - ROWS), b_at, sums[t, panel, i].ctypes.data
-                if 2 * panel + 1 < vectors:
-                    over_pixels_2(*given)
-                else:
-                    over_pixels_1(*given)
-
-
-@jit
-def copy_to_panels(dy, places, pixels, panels):
-    """Two vectors of channels of all the pixels, then the next two: what one tile of sums reads lies together."""
-    k = dy.shape[3]
-    for panel in range(len(panels)):
-        for half in range(2):
-            at = place_of(2 * panel + half, k)
-            for i in range(pixels):
-                source = dy[places[0, i], places[1, i], places[2, i]]
-                for lane in range(LANES):
-                    panels[panel, i, half * LANES + lane] = source[at + lane]
-
-
-@jit
-def list_pixels(corners, pixels, image, down, across, panel, entries):
-    """(address in the image, in a panel of dy) of each pixel that this tap sees -> how many those are."""
-    _, height, width, c = image.shape
-    step, count = 4 * c * (down * width + across), 0
-    for i in range(pixels):
-        if 0 <= corners[1, i] + down < height and 0 <= corners[2, i] + across < width:
-            entries[count, 0], entries[count, 1] = corners[0, i] + step, panel.ctypes.data + 8 * LANES * i
-            count += 1
-    return count
-
-
-@jit
-def collect_rows(first, last, sums, dw):
-    """Add the pieces in their order, and leave out what the rounding to whole tiles has added."""
-    _, c, k = dw.shape
-    for task in range(first, last):
-        t, channel = task // c, task % c
-        tile = channel // ROWS
-        row = channel - min(tile * ROWS, c - ROWS)
-        for vector in range((k + LANES - 1) // LANES):
-            at, panel, column = place_of(vector, k), vector // 2, vector % 2 * LANES
-            for lane in range(LANES):
-                total = sums[0, t, panel, tile, row, column + lane]
-                for piece in range(1, len(sums)):
-                    total += sums[piece, t, panel, tile, row, column + lane]
-                dw[t, channel, at + lane] = total
+        pixels = x[task // p, h]
+        for i in range(len(rows)):  # a view of each pixel would take longer than the copy
+            v = (column + i) * stride[1] + tap[1]
+            inside = 0 <= v < width
+            v = v if inside else 0
+            for at in range(c):
+                rows[i, at] = pixels[v, at] if inside else np.float32(0)

@@ -137,9 +137,9 @@ def winograd_weight_grad_numba(x, dy, padding, repeats=1):
         du[:] = 0
     given = pieces, x, repeats, dy, sums, db, planes, *padding, runs, length, per_block, strip, strip_of_dy, v, g, du
     parallel(len(pieces), weight_grad_pieces, *given)
-    dw = aligned((3, 3, c, k), np.float32)
+    dw = aligned((9, c, k), np.float32)
     parallel(c, add_pieces, sums, dw, grain=1 + 2**10 // k)
-    return dw, db.sum(axis=0)
+    return dw.reshape(3, 3, c, k), db.sum(axis=0)
 
 
 def transformed_filters(w):
@@ -308,8 +308,8 @@ def turned_filter_rows(first, last, w, u):
 def add_pieces(first, last, sums, dw):
     """dw of the input channels first..last: the pieces in their order."""
     for row in range(first, last):
-        for tap in range(9):
-            total = dw[tap // 3, tap % 3, row]
+        for tap in range(len(dw)):
+            total = dw[tap, row]
             for at in range(len(total)):
                 total[at] = sums[0, tap, row, at]
             for piece in range(1, len(sums)):
