@@ -2,8 +2,8 @@
 
     winograd   3x3 with a quarter of the multiplications; float32 only                          winograd.py
     polyphase  4x4 with stride 2, 9/16 of the multiplications; float32 only                     polyphase.py
-    indirect   the micro-kernel reads pixels where they lie; float32 only                       indirect.py
-    lines      the same of lines, as overlapping rows, to or from few channels; float32 only    lines.py
+    indirect   a product for each tap, of the pixels that it sees; float32 only                 indirect.py
+    lines      a product of a whole line, to or from few channels; float32 only                 lines.py
     im2col     windows copied into rows, products by BLAS; everything, float64 above all        im2col.py
                (and a 1x1 window over every pixel, which is a linear layer)
 

@@ -1,11 +1,12 @@
-"""Convolution without copies: the micro-kernel is told where each pixel of a window lies.
+"""Convolution without rows of whole windows: a product for each tap, of the pixels that it sees.
 
 Every product of convolution sums, over the taps t of the filter, a matrix product of pixels with w[t]. What im2col
-copies into rows, a table of addresses can say as well: of a tile of 8 results, and of each tap, the 8 pixels.
+copies into rows, a table of addresses can say as well: of a tile of 8 results, and of each tap, the 8 pixels. Only the
+weight gradient lays pixels down, a block of them for a tap at a time, since its products read each of them often.
 
     forward       y[r]  = b + sum over t of x[pixel(r, t)] @ w[t]
     input grad    dx[r] = sum over t of dy[pixel(r, t)] @ w[t]^T     for those t that s divides: see below
-    weight grad   dw[t] = sum over r of x[pixel(r, t)] outer dy[r]           one product a tap, of pixels laid down
+    weight grad   dw[t] = sum over r of x[pixel(r, t)] outer dy[r]
 
 The input gradient of a convolution with stride s (a transposed convolution) falls into s x s *phases*. Of pixel h of
 dx, the outputs p that saw it satisfy h = p s + i d - pad for a tap i; so the pixels with the same h mod s share their
@@ -34,7 +35,7 @@ if numba is not None:
 
 TILES = 32  # tiles of 8 pixels whose tables are made at once: they and their pixels stay in a core's L2 cache
 LINE = 64  # bytes of a cache line
-PIXELS = 128  # of a block: their sums stay in registers, and those that a tap sees in the L1 cache
+PIXELS = 128  # of a block: a stretch of the product, whose sums stay in registers
 
 
 def indirect_numba(x, w, bias, size, stride, padding, dilation):

@@ -40,7 +40,7 @@ SHARE = 1 << 17  # multiplications that are worth a share
 def fits_lines(which, dtype, w_shape, stride, padding, dilation):
     """Whether one side has few channels, less than ROWS, and the other whole vectors of them, or is spread."""
     _, _, c, k = w_shape
-    straight, around = c < ROWS, k < ROWS and better_turned(w_shape, stride, padding, dilation)
+    straight, around = c < ROWS, becomes_few(w_shape, stride, padding)
     gathers, turned_gathers = straight and k % LANES == 0, around and c % LANES == 0
     fitting = {
         "forward": gathers or around,
@@ -50,16 +50,21 @@ def fits_lines(which, dtype, w_shape, stride, padding, dilation):
     return dtype == np.float32 and dilation == (1, 1) and fitting[which]
 
 
+def becomes_few(w_shape, stride, padding):
+    """Whether y has few channels, fewer than x, and the convolution can be turned round."""
+    return w_shape[3] < ROWS and better_turned(w_shape, stride, padding, (1, 1))
+
+
 def lines_numba(x, w, bias, size, stride, padding):
     """y: lines gathered, or spread where many channels become few."""
-    if w.shape[3] < min(w.shape[2], ROWS):
+    if becomes_few(w.shape, stride, padding):
         return spread_lines(x, turned(w), bias, size, stride, turned_padding(w.shape, padding))
     return gather_lines(x, w, bias, size, stride, padding)
 
 
 def lines_input_grad_numba(dy, w, size, stride, padding):
     """dx: lines spread, or gathered where few channels become many."""
-    if w.shape[3] < min(w.shape[2], ROWS):
+    if becomes_few(w.shape, stride, padding):
         return gather_lines(dy, turned(w), None, size, stride, turned_padding(w.shape, padding))
     return spread_lines(dy, w, None, size, stride, padding)
 
@@ -92,7 +97,7 @@ def spread_lines(dy, w, bias, size, stride, padding):
 def lines_weight_grad_numba(x, dy, window, stride, padding):
     """dw: from lines of x, or of dy where those have fewer channels."""
     shape = (*window, x.shape[3], dy.shape[3])
-    if x.shape[3] < dy.shape[3]:
+    if x.shape[3] < ROWS and dy.shape[3] % LANES == 0:
         return sum_lines(x, dy, window, stride, padding)
     return turned(sum_lines(dy, x, window, stride, turned_padding(shape, padding)))
 

@@ -201,7 +201,8 @@ def forward_blocks(
         for f in range(36):
             if not planes[f]:
                 m[f] = 0
-            for panel in range(0, k if planes[f] else 0, PANEL):
+                continue
+            for panel in range(0, k, PANEL):
                 product(
                     v[f].ctypes.data, 4 * c, 4, u[f].ctypes.data + 4 * panel * c, 4 * PANEL,
                     m[f].ctypes.data + 4 * panel, 4 * k, tiles, min(PANEL, k - panel), c, False,

@@ -209,6 +209,7 @@ for method in ("indirect", "polyphase"):
     assert len(errors) == 3
     print(max(errors.values()))
 print(max(three_errors("lines", 3, (9, 6), (4, 4, 3, 48), (2, 2)).values()))
+print(max(three_errors("lines", 3, (9, 6), (4, 4, 6, 4), (2, 2)).values()) if polyphase.LANES == 4 else 0)
 """
 
 
